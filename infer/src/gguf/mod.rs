@@ -1,0 +1,3 @@
+//! The GGUF model format.
+mod types;
+pub use types::TensorType;

@@ -1,0 +1,2 @@
+//! forebay-infer
+pub mod gguf;
