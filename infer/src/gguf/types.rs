@@ -42,16 +42,18 @@ pub enum TensorType {
     TQ2_0 = 35,
     MXFP4 = 39,
     NVFP4 = 40,
+    Q1_0 = 41,
+    Q2_0 = 42,
 }
 
 impl TensorType {
     /// Every type, in the order of its number.
-    pub const ALL: [TensorType; 33] = {
+    pub const ALL: [TensorType; 35] = {
         use TensorType::*;
         [
-            F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q8_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, IQ2_XXS, IQ2_XS,
-            IQ3_XXS, IQ1_S, IQ4_NL, IQ3_S, IQ2_S, IQ4_XS, I8, I16, I32, I64, F64, IQ1_M, BF16, TQ1_0, TQ2_0, MXFP4,
-            NVFP4,
+            F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q8_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, IQ2_XXS, IQ2_XS, IQ3_XXS,
+            IQ1_S, IQ4_NL, IQ3_S, IQ2_S, IQ4_XS, I8, I16, I32, I64, F64, IQ1_M, BF16, TQ1_0, TQ2_0, MXFP4, NVFP4, Q1_0,
+            Q2_0,
         ]
     };
 
@@ -60,13 +62,29 @@ impl TensorType {
         Self::ALL.into_iter().find(|t| *t as u32 == n)
     }
 
+    /// What a number that older files used for a type stood for: ggml took these out again, so no size is known.
+    pub(super) const fn removed(n: u32) -> Option<&'static str> {
+        match n {
+            4 => Some("Q4_2"),
+            5 => Some("Q4_3"),
+            31 => Some("Q4_0_4_4"),
+            32 => Some("Q4_0_4_8"),
+            33 => Some("Q4_0_8_8"),
+            36 => Some("IQ4_NL_4_4"),
+            37 => Some("IQ4_NL_4_8"),
+            38 => Some("IQ4_NL_8_8"),
+            _ => None,
+        }
+    }
+
     /// Elements per block. A row's length is a multiple of it.
     pub const fn block_len(self) -> usize {
         use TensorType::*;
         match self {
             F32 | F16 | BF16 | F64 | I8 | I16 | I32 | I64 => 1,
             Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q8_1 | IQ4_NL | MXFP4 => 32,
-            NVFP4 => 64,
+            NVFP4 | Q2_0 => 64,
+            Q1_0 => 128,
             Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | Q8_K | IQ2_XXS | IQ2_XS | IQ3_XXS | IQ1_S | IQ3_S | IQ2_S | IQ4_XS
             | IQ1_M | TQ1_0 | TQ2_0 => 256,
         }
@@ -80,7 +98,7 @@ impl TensorType {
             F16 | BF16 | I16 => 2,
             F64 | I64 => 8,
             I8 => 1,
-            Q4_0 | IQ4_NL => 18,
+            Q4_0 | IQ4_NL | Q1_0 | Q2_0 => 18,
             Q4_1 => 20,
             Q5_0 => 22,
             Q5_1 => 24,
@@ -112,7 +130,20 @@ impl TensorType {
         use TensorType::*;
         matches!(
             self,
-            F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS
+            F32 | F16
+                | BF16
+                | Q4_0
+                | Q4_1
+                | Q5_0
+                | Q5_1
+                | Q8_0
+                | Q2_K
+                | Q3_K
+                | Q4_K
+                | Q5_K
+                | Q6_K
+                | IQ4_NL
+                | IQ4_XS
                 | MXFP4
         )
     }
