@@ -1,0 +1,207 @@
+//! How fast flash is, at the request size and depth that the pager will use, through the very same storage.
+
+use std::path::PathBuf;
+
+use crate::clock::{Clock, Nanos};
+use crate::ids::{ALIGN, FileId};
+use crate::stats::Histogram;
+use crate::storage::{self, Backend, Choice, Done, OpenError, Read, ReadFault, Storage, Wait};
+use crate::window::{Frame, Window, WindowError};
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// The length of each read; rounded up to a multiple of [`ALIGN`].
+    pub read_len: u32,
+    /// How many reads are kept in flight.
+    pub depth: usize,
+    /// How to read.
+    pub backend: Backend,
+    /// About how many bytes to read in all.
+    pub bytes: u64,
+}
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub struct ReadRate {
+    /// Bytes per second, from the first submission to the last completion.
+    pub bytes_per_s: f64,
+    /// The median time of one read, as its submitter sees it.
+    pub latency: Nanos,
+    /// The time of every read.
+    pub latencies: Histogram,
+    /// How many bytes were read.
+    pub bytes: u64,
+    /// In what time.
+    pub time: Nanos,
+    /// Through what.
+    pub choice: Choice,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// There is no memory to read into.
+    #[error(transparent)]
+    Window(#[from] WindowError),
+    /// A file or backend cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No file is as long as one read.
+    #[error("no file is as long as one read of {read_len} bytes")]
+    TooShort {
+        /// The length of a read.
+        read_len: u32,
+    },
+    /// A read failed.
+    #[error("{}: cannot read at byte {offset}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What happened.
+        source: ReadFault,
+    },
+}
+
+/// Measures how fast `files` can be read. The places are spread evenly over all files, in an order without a pattern
+/// that readahead could guess, each once before any comes again.
+pub fn measure_read_rate(files: &[PathBuf], probe: &Probe, clock: &impl Clock) -> Result<ReadRate, ProbeError> {
+    let read_len = probe.read_len.max(1).next_multiple_of(ALIGN as u32);
+    let window = Window::new(read_len as usize, probe.depth.max(1))?;
+    let (mut storage, choice) = storage::open(files, &window, probe.depth.max(1), probe.backend)?;
+    let places = Places::new(&lengths(files)?, read_len).ok_or(ProbeError::TooShort { read_len })?;
+    let reads = (probe.bytes / u64::from(read_len)).max(1);
+    let (frames, _) = window.into_frames();
+    let run = Run { places, read_len, reads, clock, in_flight: vec![Flight::default(); frames.len()] };
+    let (time, latencies) = run.drive(&mut storage, frames).map_err(|(flight, source)| ProbeError::Read {
+        file: files[flight.file.index()].clone(),
+        offset: flight.offset,
+        source,
+    })?;
+    let bytes = reads * u64::from(read_len);
+    let bytes_per_s = bytes as f64 / time.max(Nanos(1)).as_secs_f64();
+    Ok(ReadRate { bytes_per_s, latency: latencies.percentile(50.0), latencies, bytes, time, choice })
+}
+
+fn lengths(files: &[PathBuf]) -> Result<Vec<u64>, OpenError> {
+    let len = |path: &PathBuf| match std::fs::metadata(path) {
+        Ok(meta) => Ok(meta.len()),
+        Err(source) => Err(OpenError::File { path: path.clone(), source }),
+    };
+    files.iter().map(len).collect()
+}
+
+/// Every whole read that the files have room for, numbered, and a walk through the numbers.
+#[derive(Debug)]
+struct Places {
+    /// For each file, the number of its first place; then the number of all.
+    first: Vec<u64>,
+    read_len: u64,
+    /// Prime to the number of places, so that a walk by it meets each place once; near the golden ratio of it, so that
+    /// any part of the walk is spread evenly.
+    stride: u64,
+}
+
+impl Places {
+    fn new(lengths: &[u64], read_len: u32) -> Option<Places> {
+        let read_len = u64::from(read_len);
+        let mut first = vec![0];
+        for len in lengths {
+            first.push(first[first.len() - 1] + len / read_len);
+        }
+        let count = *first.last()?;
+        let golden = (count as f64 * 0.618_033_988_749_895) as u64;
+        let stride = (golden.max(1)..).find(|&stride| gcd(stride, count) == 1)?;
+        (count > 0).then_some(Places { first, read_len, stride })
+    }
+
+    /// The `i`-th place of the walk.
+    fn get(&self, i: u64) -> (FileId, u64) {
+        let count = self.first[self.first.len() - 1];
+        let place = (u128::from(i) * u128::from(self.stride) % u128::from(count)) as u64;
+        let file = self.first.partition_point(|&first| first <= place) - 1;
+        (FileId(file as u16), (place - self.first[file]) * self.read_len)
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    file: FileId,
+    offset: u64,
+    since: Nanos,
+}
+
+impl Default for Flight {
+    fn default() -> Flight {
+        Flight { file: FileId(0), offset: 0, since: Nanos::ZERO }
+    }
+}
+
+struct Run<'a, C: Clock> {
+    places: Places,
+    read_len: u32,
+    reads: u64,
+    clock: &'a C,
+    /// By frame.
+    in_flight: Vec<Flight>,
+}
+
+impl<C: Clock> Run<'_, C> {
+    /// Keeps every frame in flight until all reads are done.
+    fn drive(
+        mut self,
+        storage: &mut impl Storage,
+        mut frames: Vec<Frame>,
+    ) -> Result<(Nanos, Histogram), (Flight, ReadFault)> {
+        let mut latencies = Histogram::default();
+        let mut done: Vec<Done> = Vec::with_capacity(frames.len());
+        let (mut next, start) = (0, self.clock.now());
+        while latencies.count() < self.reads {
+            while next < self.reads
+                && storage.in_flight() < storage.depth()
+                && let Some(frame) = frames.pop()
+            {
+                storage.submit(self.read(next, frame));
+                next += 1;
+            }
+            storage.reap(Wait::One, &mut done);
+            let now = self.clock.now();
+            for Done { frame, result, .. } in done.drain(..) {
+                let flight = self.in_flight[frame.id().index()];
+                result.map_err(|fault| (flight, fault))?;
+                latencies.record(now - flight.since);
+                frames.push(frame);
+            }
+        }
+        Ok((self.clock.now() - start, latencies))
+    }
+
+    fn read(&mut self, i: u64, frame: Frame) -> Read {
+        let (file, offset) = self.places.get(i);
+        self.in_flight[frame.id().index()] = Flight { file, offset, since: self.clock.now() };
+        Read { tag: i, file, offset, len: self.read_len, need: self.read_len, frame }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_meets_every_place_once() {
+        let places = Places::new(&[8192 * 5 + 1, 100, 8192 * 12], 8192).unwrap();
+        let mut met: Vec<_> = (0..17).map(|i| places.get(i)).collect();
+        assert_eq!(met[0], places.get(17), "then it starts again");
+        met.sort();
+        met.dedup();
+        assert_eq!(met.len(), 17);
+        assert!(met.iter().all(|(file, offset)| *offset < [40_960, 0, 98_304][file.index()]));
+        assert!(Places::new(&[100], 8192).is_none());
+    }
+}
