@@ -24,7 +24,7 @@ impl<'a> Cursor<'a> {
         self.pos
     }
 
-    /// Bytes of the header's bytes at hand that are already passed: what `start..pos` was read from.
+    /// The bytes at hand: what positions are positions in.
     pub(super) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -83,11 +83,11 @@ impl<'a> Cursor<'a> {
     pub(super) fn count(&mut self, min_bytes: u64, most: u64, what: fmt::Arguments<'_>) -> Result<usize, Error> {
         let at = self.pos;
         let count = self.u64(what)?;
-        let limit = most.min(self.left_in_file() / min_bytes);
+        let limit = self.left_in_file() / min_bytes;
         if count > limit {
             return Err(Error::new(ErrorKind::Count { field: what.to_string(), count, limit }).at(at));
         }
-        usize::try_from(count)
-            .map_err(|_| Error::new(ErrorKind::Count { field: what.to_string(), count, limit }).at(at))
+        let fits = usize::try_from(count).ok().filter(|_| count <= most);
+        fits.ok_or_else(|| Error::field(what, format_args!("{count}, more than the limit of {most}")).at(at))
     }
 }

@@ -59,8 +59,8 @@ pub enum ErrorKind {
         /// The limit.
         limit: u64,
     },
-    /// More of something than the rest of the file, or this reader, has room for.
-    #[error("{field} is {count}, but there is room for {limit} at most")]
+    /// More of something than the rest of the file has room for.
+    #[error("{field} is {count}, but the file has room for {limit} at most")]
     Count {
         /// The name of the count.
         field: String,

@@ -112,7 +112,7 @@ impl Model {
         for w in model.by_name.windows(2) {
             let (a, b) = (&tensors[w[0] as usize], &tensors[w[1] as usize]);
             if a.name == b.name {
-                let problem = format!("also in {}", model.files[a.file as usize].display());
+                let problem = format!("a duplicate of the one in {}", model.files[a.file as usize].display());
                 let error = Error::field(format_args!("tensor {}", Shown(b.name.as_bytes())), problem);
                 return Err(error.in_file(&model.files[b.file as usize]));
             }
@@ -143,7 +143,7 @@ impl Part {
         loop {
             let more = want.min(MAX_HEADER).min(file_len) - bytes.len() as u64;
             // At most MAX_HEADER: fits. Exact, so that the buffer never is twice the header.
-            bytes.reserve_exact(more as usize);
+            bytes.try_reserve_exact(more as usize).map_err(|_| io(io::ErrorKind::OutOfMemory.into()))?;
             let read = file.by_ref().take(more).read_to_end(&mut bytes).map_err(io)?;
             // A file that has become shorter since: its end is where it is now.
             let file_len = if (read as u64) < more { bytes.len() as u64 } else { file_len };

@@ -119,7 +119,10 @@ fn pair(cur: &mut Cursor<'_>, i: usize) -> Result<Entry, Error> {
     match ty {
         ValueType::Array => {
             let element = value_type(cur, format_args!("key {shown}, array elements"))?;
-            let len = elements(cur, element, &shown, &mut start)?;
+            let len = array_len(cur, element, &shown)?;
+            start = cur.pos();
+            elements(cur, element, len, &shown)?;
+            // Ranges within a header are 32-bit: the header's limit keeps every count that is read to its end below that.
             array = Some(ArrayEntry { element, len: len as u32, loaded: true });
         }
         ValueType::String => {
@@ -140,34 +143,32 @@ fn pair(cur: &mut Cursor<'_>, i: usize) -> Result<Entry, Error> {
     Ok(Entry { key, ty, value: range(start, cur), array })
 }
 
-/// Walks an array's count and elements; sets `start` to the first element and returns the count.
-fn elements(cur: &mut Cursor<'_>, element: ValueType, key: &Shown<'_>, start: &mut usize) -> Result<usize, Error> {
-    let what = format_args!("array length of key {key}");
-    // Ranges within a header are 32-bit; the header's limit makes every count that is read to its end fit too.
-    let most = u32::MAX.into();
-    match (element, element.size()) {
-        (_, Some(size)) => {
-            let len = cur.count(size as u64, most, what)?;
-            *start = cur.pos();
-            let bytes = cur.take(len as u64 * size as u64, format_args!("value of key {key}"))?;
-            if element == ValueType::Bool {
-                check_bools(bytes, key, *start)?;
-            }
-            Ok(len)
+/// The element count of an array. No limit of its own: the elements have to be in the file, and the header has one.
+fn array_len(cur: &mut Cursor<'_>, element: ValueType, key: &Shown<'_>) -> Result<usize, Error> {
+    let min_bytes = match element {
+        // Each has its length.
+        ValueType::String => 8,
+        ValueType::Array => {
+            let problem = "an array of arrays, which no model has";
+            return Err(Error::field(format_args!("key {key}"), problem).at(cur.pos() - 4));
         }
-        (ValueType::String, None) => {
-            let len = cur.count(8, most, what)?;
-            *start = cur.pos();
-            for i in 0..len {
-                cur.string(format_args!("value of key {key}, element {i}"))?;
-            }
-            Ok(len)
+        fixed => fixed.size().unwrap_or(1) as u64,
+    };
+    cur.count(min_bytes, u64::MAX, format_args!("array length of key {key}"))
+}
+
+/// Walks over an array's elements.
+fn elements(cur: &mut Cursor<'_>, element: ValueType, len: usize, key: &Shown<'_>) -> Result<(), Error> {
+    let Some(size) = element.size() else {
+        for i in 0..len {
+            cur.string(format_args!("value of key {key}, element {i}"))?;
         }
-        (_, None) => {
-            let problem = "an array of arrays; no reader of models supports these";
-            Err(Error::field(format_args!("key {key}"), problem).at(cur.pos() - 4))
-        }
-    }
+        return Ok(());
+    };
+    let start = cur.pos();
+    // No overflow: so many are in the file.
+    let bytes = cur.take(len as u64 * size as u64, format_args!("value of key {key}"))?;
+    if element == ValueType::Bool { check_bools(bytes, key, start) } else { Ok(()) }
 }
 
 fn value_type(cur: &mut Cursor<'_>, what: std::fmt::Arguments<'_>) -> Result<ValueType, Error> {
@@ -200,7 +201,7 @@ fn check_unique_keys(entries: &[Entry], bytes: &[u8]) -> Result<(), Error> {
         None => Ok(()),
         Some(w) => {
             let shown = Shown(w[1].key_in(bytes));
-            let problem = format!("also at byte {}", w[0].key.start);
+            let problem = format!("a duplicate of the key at byte {}", w[0].key.start);
             Err(Error::field(format_args!("key {shown}"), problem).at(w[1].key.start as usize))
         }
     }

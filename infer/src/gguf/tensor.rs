@@ -44,10 +44,16 @@ impl Tensor {
     }
 }
 
+/// A tensor has 1 to 4 dimensions.
+pub(super) fn check_dims(count: usize) -> Result<(), String> {
+    if (1..=4).contains(&count) { Ok(()) } else { Err(format!("{count} dimensions, not 1 to 4")) }
+}
+
 /// Bytes of a tensor, or why there is no such tensor.
 ///
 /// A dimension of zero is an error, unlike in ggml: no architecture has such a tensor, and nothing further on has to ask.
 pub(super) fn size(ty: TensorType, dims: &[u64]) -> Result<u64, String> {
+    check_dims(dims.len())?;
     if let Some(d) = dims.iter().position(|n| *n == 0) {
         return Err(format!("dimension {d} of {dims:?} is 0"));
     }
@@ -83,12 +89,13 @@ pub(super) fn lay_out(
         if !raw.offset.is_multiple_of(alignment.into()) {
             return wrong(format!("offset {} is no multiple of the alignment {alignment}", raw.offset), raw.offset_at);
         }
-        let offset = data_start.saturating_add(raw.offset);
-        let end = offset.saturating_add(bytes);
-        if end > file_len {
-            let field = format!("tensor {shown} of {bytes} bytes at {offset}");
-            return Err(Error::new(ErrorKind::Truncated { field, needed: end, file_len }).at(raw.offset_at));
-        }
+        let offset = data_start.checked_add(raw.offset);
+        let end = offset.and_then(|o| o.checked_add(bytes));
+        let (Some(offset), true) = (offset, end.is_some_and(|end| end <= file_len)) else {
+            let field = format!("tensor {shown} of {bytes} bytes at {data_start} + {}", raw.offset);
+            let needed = end.unwrap_or(u64::MAX);
+            return Err(Error::new(ErrorKind::Truncated { field, needed, file_len }).at(raw.offset_at));
+        };
         tensors.push(Tensor { name: raw.name.to_owned(), ty: raw.ty, dims: raw.dims.clone(), file: 0, offset, bytes });
     }
 
@@ -96,7 +103,7 @@ pub(super) fn lay_out(
     order.sort_by_key(|i| (raws[*i].name, *i));
     if let Some(w) = order.windows(2).find(|w| raws[w[0]].name == raws[w[1]].name) {
         let (first, second) = (&raws[w[0]], &raws[w[1]]);
-        let problem = format!("also at byte {}", first.name_at);
+        let problem = format!("a duplicate of the tensor at byte {}", first.name_at);
         let field = format!("tensor {}", Shown(second.name.as_bytes()));
         return Err(Error::field(field, problem).at(second.name_at));
     }

@@ -1,0 +1,10 @@
+//! The GGUF reader against good, damaged and hostile files.
+
+mod gguf {
+    mod errors;
+    mod hostile;
+    mod metadata;
+    mod round_trip;
+    mod splits;
+    mod types;
+}
