@@ -138,7 +138,7 @@ mod tests {
                 prop_assert_eq!(offset % u64::from(align), 0);
                 let there = file.saturating_sub(offset).min(range.len() as u64) as usize;
                 // A short read makes at least one block of progress, or it would mean the end of the file.
-                let cut = cuts.next().unwrap_or(usize::MAX).next_multiple_of(align as usize);
+                let cut = cuts.next().map_or(usize::MAX, |cut| cut.next_multiple_of(align as usize));
                 if let Step::Ended(result) = t.absorb(Ok(there.min(cut)), || Ok(file)) {
                     break result;
                 }
