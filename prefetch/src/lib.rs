@@ -1,1 +1,22 @@
-//! forebay-prefetch
+//! Which bytes are in the window when a kernel asks for them.
+//!
+//! This crate takes decisions and does no I/O of its own. It is read in this order:
+//!
+//! 1. [`layout`]: tensors are cut into pages that fit the frames of the window.
+//! 2. [`plan`]: the steps of one token, each with the pages that it needs.
+//! 3. [`residency`]: which pages stay when the plan is cyclic and the window is smaller than the plan.
+//! 4. [`policy`]: who leaves when a frame is wanted: [`policy::Forecast`], and lru / lfu / clock as baselines.
+//! 5. [`scheduler`]: drives a [`forebay_pager::Pager`] along the plan: demand first, then hints.
+#![forbid(unsafe_code)]
+
+mod heap;
+pub mod layout;
+pub mod plan;
+pub mod policy;
+pub mod residency;
+pub mod scheduler;
+
+pub use layout::{Layout, PageRows, TensorExtent};
+pub use plan::{Pass, Plan, Step, StepId};
+pub use policy::{PolicyKind, Position};
+pub use scheduler::{Scheduler, SchedulerError, SchedulerOptions};

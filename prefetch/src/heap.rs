@@ -1,0 +1,127 @@
+//! A max-heap of pages that knows where each page stands, so that a key can change in O(log n). It allocates only when made.
+
+/// Pages by key, the greatest on top.
+#[derive(Debug)]
+pub(crate) struct PageHeap {
+    heap: Vec<u32>,
+    place: Vec<u32>,
+    key: Vec<u64>,
+}
+
+const ABSENT: u32 = u32::MAX;
+
+impl PageHeap {
+    pub(crate) fn new(pages: usize) -> Self {
+        PageHeap { heap: Vec::with_capacity(pages), place: vec![ABSENT; pages], key: vec![0; pages] }
+    }
+
+    /// Puts `page` in, or changes its key.
+    pub(crate) fn set(&mut self, page: u32, key: u64) {
+        self.key[page as usize] = key;
+        if self.place[page as usize] == ABSENT {
+            self.place[page as usize] = self.heap.len() as u32;
+            self.heap.push(page);
+        }
+        let at = self.place[page as usize] as usize;
+        let at = self.sift_up(at);
+        self.sift_down(at);
+    }
+
+    pub(crate) fn remove(&mut self, page: u32) {
+        let at = std::mem::replace(&mut self.place[page as usize], ABSENT);
+        if at == ABSENT {
+            return;
+        }
+        let last = self.heap.pop().expect("a page that has a place is in the heap");
+        if last != page {
+            self.heap[at as usize] = last;
+            self.place[last as usize] = at;
+            let at = self.sift_up(at as usize);
+            self.sift_down(at);
+        }
+    }
+
+    pub(crate) fn key(&self, page: u32) -> u64 {
+        self.key[page as usize]
+    }
+
+    /// The page with the greatest key among those that `usable` accepts. The top is nearly always usable.
+    pub(crate) fn greatest(&self, usable: impl Fn(u32) -> bool) -> Option<u32> {
+        let top = *self.heap.first()?;
+        if usable(top) {
+            return Some(top);
+        }
+        self.heap.iter().copied().filter(|&p| usable(p)).max_by_key(|&p| self.key[p as usize])
+    }
+
+    fn sift_up(&mut self, mut at: usize) -> usize {
+        while at > 0 {
+            let parent = (at - 1) / 2;
+            if self.key_at(parent) >= self.key_at(at) {
+                break;
+            }
+            self.swap(at, parent);
+            at = parent;
+        }
+        at
+    }
+
+    fn sift_down(&mut self, mut at: usize) {
+        loop {
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            let mut greatest = at;
+            for child in [left, right] {
+                if child < self.heap.len() && self.key_at(child) > self.key_at(greatest) {
+                    greatest = child;
+                }
+            }
+            if greatest == at {
+                return;
+            }
+            self.swap(at, greatest);
+            at = greatest;
+        }
+    }
+
+    fn key_at(&self, at: usize) -> u64 {
+        self.key[self.heap[at] as usize]
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        self.heap.swap(a, b);
+        self.place[self.heap[a] as usize] = a as u32;
+        self.place[self.heap[b] as usize] = b as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_map(ops in prop::collection::vec((0u32..20, prop::option::of(0u64..50)), 0..300)) {
+            let mut heap = PageHeap::new(20);
+            let mut map = HashMap::new();
+            for (page, key) in ops {
+                match key {
+                    Some(key) => {
+                        heap.set(page, key);
+                        map.insert(page, key);
+                    }
+                    None => {
+                        heap.remove(page);
+                        map.remove(&page);
+                    }
+                }
+                for odd in [false, true] {
+                    let usable = |p: u32| !odd || p % 2 == 1;
+                    let want = map.iter().filter(|(p, _)| usable(**p)).map(|(_, k)| *k).max();
+                    prop_assert_eq!(heap.greatest(usable).map(|p| heap.key(p)), want);
+                }
+            }
+        }
+    }
+}
