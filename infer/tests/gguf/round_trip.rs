@@ -222,3 +222,32 @@ fn data_in_pieces_and_of_the_wrong_length() {
     let mut body = Writer::new().begin(Vec::new()).expect("a valid header");
     assert_eq!(body.data(&[0]).expect_err("no tensor").to_string(), "1 bytes behind the last tensor");
 }
+
+/// Small valid files for `fuzz/fuzz_targets/gguf_header.rs` to start from; run it by name.
+#[test]
+#[ignore = "writes fuzz/corpus/gguf_header"]
+fn fuzz_seeds() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/gguf_header");
+    std::fs::create_dir_all(folder).expect("made");
+    let items = [
+        Item::U8(1),
+        Item::I64(-1),
+        Item::F32(0.5),
+        Item::Bool(true),
+        Item::Str("text".into()),
+        Item::Strings(vec![b"a".to_vec(), vec![], vec![0xff]]),
+        Item::F32s(vec![1.0, 2.0]),
+        Item::I32s(vec![1, -1]),
+        Item::Bools(vec![true, false]),
+    ];
+    let write = |name: &str, bytes: Vec<u8>| std::fs::write(format!("{folder}/{name}"), bytes).expect("written");
+    write("empty", file(&[], &[], 32));
+    write("keys", file(&items, &[], 32));
+    for (i, item) in items.iter().enumerate() {
+        write(&format!("key-{i}"), file(std::slice::from_ref(item), &[(TensorType::Q8_0, 1, vec![2])], 8));
+    }
+    for ty in TensorType::ALL {
+        write(&format!("{ty}"), file(&items[..1], &[(ty, 1, vec![]), (TensorType::F32, 3, vec![2, 1])], 32));
+    }
+    write("dimensions", file(&items[4..6], &[(TensorType::Q4_K, 1, vec![2, 3, 1]), (TensorType::I8, 7, vec![3])], 64));
+}
