@@ -67,6 +67,8 @@ pub struct Scheduler<S: Storage, C: Clock> {
     ready: Vec<Lease>,
     /// Emptied after every use; kept for its capacity.
     arrived: Vec<PageId>,
+    /// For each page, whether the current step has had it: once computed it may be evicted, and must not be read again.
+    taken: Vec<bool>,
     /// Pages of the current step not yet given back.
     unfinished: u32,
     /// Next page of the current step to be looked at for demand.
@@ -124,6 +126,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             pass: 0,
             pass_end,
             step: StepId(0),
+            taken: vec![false; pages],
             unfinished: 0,
             demand_at: 0,
             hint_at: 0,
@@ -164,8 +167,9 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         if !pages.is_empty() {
             self.hint_at = self.hint_at.max(self.after(self.position(pages.end - 1)));
         }
+        self.taken[pages.start as usize..pages.end as usize].fill(false);
         for page in pages {
-            self.lease_if_resident(PageId(page));
+            self.take_if_resident(PageId(page));
         }
     }
 
@@ -223,8 +227,11 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         self.pass * u64::from(self.plan.page_count()) + u64::from(page)
     }
 
-    fn lease_if_resident(&mut self, page: PageId) {
-        self.ready.extend(self.pager.lease(page));
+    fn take_if_resident(&mut self, page: PageId) {
+        if let Some(lease) = self.pager.lease(page) {
+            self.taken[page.index()] = true;
+            self.ready.push(lease);
+        }
     }
 
     /// Tells the policy of the pages that have arrived, and leases those that the current step waits for.
@@ -233,13 +240,13 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         let mut arrived = std::mem::take(&mut self.arrived);
         self.pager.drain_arrived(|page| arrived.push(page));
         for page in arrived.drain(..) {
-            let waited_for = self.unfinished > 0 && step.contains(&page.0);
+            let waited_for = self.unfinished > 0 && step.contains(&page.0) && !self.taken[page.index()];
             // A page that lies behind was read for the next pass.
             let behind = page.0 < step.start;
             let at = self.position(page.0) + if behind { u64::from(self.plan.page_count()) } else { 0 };
             self.policy.touch(page, at, Use::Arrived);
             if waited_for {
-                self.lease_if_resident(page);
+                self.take_if_resident(page);
             }
         }
         self.arrived = arrived;
@@ -249,7 +256,8 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     fn pump(&mut self) {
         let step_end = self.plan.steps()[self.step.0 as usize].pages.end;
         while self.unfinished > 0 && self.demand_at < step_end {
-            if !self.fetch(PageId(self.demand_at), self.position(self.demand_at), Class::Demand) {
+            let page = PageId(self.demand_at);
+            if !self.taken[page.index()] && !self.fetch(page, self.position(page.0), Class::Demand) {
                 return self.pager.flush();
             }
             self.demand_at += 1;
@@ -289,7 +297,11 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
                 Load::NoFrame => {
                     let pager = &self.pager;
                     let evictable = |p: PageId| pager.state(p) == PageState::Resident && !pager.is_leased(p);
-                    let Some(victim) = self.policy.victim(page, at, class, &evictable) else {
+                    // A demand may push out what is needed sooner only when compute has nothing else to go on with: else
+                    // the pages that are ready will soon free frames whose loss does no harm.
+                    let idle = self.ready.is_empty() && pager.in_flight() == 0;
+                    let urgency = if idle { class } else { Class::Hint };
+                    let Some(victim) = self.policy.victim(page, at, urgency, &evictable) else {
                         return false;
                     };
                     self.policy.forget(victim);
