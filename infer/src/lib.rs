@@ -1,2 +1,3 @@
 //! forebay-infer
 pub mod gguf;
+pub mod kernels;

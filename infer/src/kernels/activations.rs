@@ -1,0 +1,279 @@
+//! The activations of a matrix product, in every form that the weights at hand ask for.
+
+use std::fmt;
+use std::ops::{BitOr, BitOrAssign};
+
+use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
+
+use super::quantize::{self, RowQ8, RowQ8K};
+use super::shared::each_row;
+use super::{Isa, Pool};
+use crate::gguf::types::TensorType;
+
+/// A set of forms of activations. A weight type needs one ([`Formats::of`]); a group of matrices with a common input
+/// needs the union.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Formats(u8);
+
+impl Formats {
+    /// No form.
+    pub const NONE: Self = Self(0);
+    /// Single precision, as they are: for `F32`, `F16` and `BF16` weights.
+    pub const FLOAT: Self = Self(1);
+    /// 8-bit blocks of 32.
+    pub const Q8: Self = Self(2);
+    /// 8-bit blocks of 256.
+    pub const Q8K: Self = Self(4);
+
+    /// The form for weights of type `ty`, or none where there is no kernel for it.
+    pub const fn of(ty: TensorType) -> Self {
+        use TensorType::*;
+        match ty {
+            F32 | F16 | BF16 => Self::FLOAT,
+            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | IQ4_NL | MXFP4 => Self::Q8,
+            Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_XS => Self::Q8K,
+            _ => Self::NONE,
+        }
+    }
+
+    /// Whether all of `other` is in this set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Formats {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Formats {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl FromIterator<TensorType> for Formats {
+    fn from_iter<I: IntoIterator<Item = TensorType>>(types: I) -> Self {
+        types.into_iter().map(Self::of).fold(Self::NONE, Self::bitor)
+    }
+}
+
+impl fmt::Debug for Formats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [(Self::FLOAT, "float"), (Self::Q8, "q8"), (Self::Q8K, "q8k")];
+        f.debug_set().entries(names.iter().filter(|(one, _)| self.contains(*one)).map(|(_, name)| name)).finish()
+    }
+}
+
+/// A cache line. Buffers are made of these, so that no vector load from them straddles two.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+const fn lines_of<T>(len: usize) -> usize {
+    (len * size_of::<T>()).div_ceil(64)
+}
+
+/// Splits `len` elements in whole lines off the front.
+fn take<'a, T: Pod>(lines: &mut &'a [Line], len: usize) -> &'a [T] {
+    let (front, rest) = lines.split_at(lines_of::<T>(len));
+    *lines = rest;
+    &cast_slice(front)[..len]
+}
+
+/// The same, to write to.
+fn take_mut<'a, T: Pod>(lines: &mut &'a mut [Line], len: usize) -> &'a mut [T] {
+    let (front, rest) = std::mem::take(lines).split_at_mut(lines_of::<T>(len));
+    *lines = rest;
+    &mut cast_slice_mut(front)[..len]
+}
+
+/// The lengths of the forms of a token. They lie one after the other, each part in lines of its own: the floats; quants,
+/// scales, sums and scaled sums of the blocks of 32; quants, scales, sums of 16 and sums of 32 of the blocks of 256.
+#[derive(Clone, Copy)]
+struct Layout {
+    cols: usize,
+    formats: Formats,
+}
+
+impl Layout {
+    /// Groups of 8 blocks of 32, or blocks of 256.
+    const fn groups(self) -> usize {
+        self.cols.div_ceil(256)
+    }
+
+    /// Blocks of 256 in whole groups of 8.
+    const fn scales_k(self) -> usize {
+        self.groups().next_multiple_of(8)
+    }
+
+    const fn float_lines(self) -> usize {
+        if self.formats.contains(Formats::FLOAT) { lines_of::<f32>(self.cols) } else { 0 }
+    }
+
+    const fn q8_lines(self) -> usize {
+        let groups = self.groups();
+        if self.formats.contains(Formats::Q8) { lines_of::<i8>(groups * 256) + 3 * lines_of::<f32>(groups * 8) } else { 0 }
+    }
+
+    const fn q8k_lines(self) -> usize {
+        let groups = self.groups();
+        if !self.formats.contains(Formats::Q8K) {
+            return 0;
+        }
+        lines_of::<i8>(groups * 256)
+            + lines_of::<f32>(self.scales_k())
+            + lines_of::<i16>(groups * 16)
+            + lines_of::<i16>(groups * 8)
+    }
+
+    /// Lines of a token.
+    const fn lines(self) -> usize {
+        self.float_lines() + self.q8_lines() + self.q8k_lines()
+    }
+}
+
+/// The activations of up to a number of tokens, in the forms that the weights at hand ask for.
+///
+/// All memory is had at construction. The blocks of a token are padded with zeros to whole groups of 8, so that vector
+/// kernels need no special case for the activations of a last, incomplete group.
+pub struct Activations {
+    max_tokens: usize,
+    max: Layout,
+    tokens: usize,
+    layout: Layout,
+    lines: Vec<Line>,
+}
+
+impl Activations {
+    /// Room for `max_tokens` tokens of `max_cols` elements in each of the forms `formats`.
+    pub fn new(max_tokens: usize, max_cols: usize, formats: Formats) -> Self {
+        let max = Layout { cols: max_cols, formats };
+        let layout = Layout { cols: 0, formats: Formats::NONE };
+        Self { max_tokens, max, tokens: 0, layout, lines: vec![Line([0; 64]); max_tokens * max.lines()] }
+    }
+
+    /// The bytes that [`Activations::new`] takes from memory.
+    pub const fn bytes(max_tokens: usize, max_cols: usize, formats: Formats) -> usize {
+        max_tokens * Layout { cols: max_cols, formats }.lines() * size_of::<Line>()
+    }
+
+    /// Takes the tokens `x`, rows of `cols` elements, in the forms `formats`.
+    ///
+    /// # Panics
+    ///
+    /// `x` is not whole rows, or there is no room for the tokens, the columns or a form.
+    pub fn prepare(&mut self, pool: &Pool, isa: Isa, x: &[f32], cols: usize, formats: Formats) {
+        assert!(cols > 0 && x.len().is_multiple_of(cols), "{} activations in rows of {cols}", x.len());
+        let (tokens, layout) = (x.len() / cols, Layout { cols, formats });
+        assert!(tokens <= self.max_tokens && cols <= self.max.cols, "{tokens} x {cols} activations in {self:?}");
+        assert!(self.max.formats.contains(formats), "activations as {formats:?} in {self:?}");
+        (self.tokens, self.layout) = (tokens, layout);
+        each_row(pool, &mut self.lines[..tokens * layout.lines()], layout.lines(), &|token, mut lines| {
+            let (x, groups) = (&x[token * cols..][..cols], layout.groups());
+            if formats.contains(Formats::FLOAT) {
+                take_mut(&mut lines, cols).copy_from_slice(x);
+            }
+            if formats.contains(Formats::Q8) {
+                let row = RowQ8 {
+                    quants: take_mut(&mut lines, groups * 256),
+                    scales: take_mut(&mut lines, groups * 8),
+                    sums: take_mut(&mut lines, groups * 8),
+                    scaled_sums: take_mut(&mut lines, groups * 8),
+                };
+                quantize::row_q8(isa, x, row);
+            }
+            if formats.contains(Formats::Q8K) {
+                let row = RowQ8K {
+                    quants: take_mut(&mut lines, groups * 256),
+                    scales: take_mut(&mut lines, layout.scales_k()),
+                    sums16: take_mut(&mut lines, groups * 16),
+                    sums32: take_mut(&mut lines, groups * 8),
+                };
+                quantize::row_q8k(isa, x, row);
+            }
+        });
+    }
+
+    /// The number of tokens prepared.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The elements of each.
+    pub fn cols(&self) -> usize {
+        self.layout.cols
+    }
+
+    /// The forms prepared.
+    pub fn formats(&self) -> Formats {
+        self.layout.formats
+    }
+
+    fn token(&self, token: usize) -> &[Line] {
+        &self.lines[token * self.layout.lines()..][..self.layout.lines()]
+    }
+
+    pub(super) fn float(&self, token: usize) -> &[f32] {
+        take(&mut self.token(token), self.layout.cols)
+    }
+
+    pub(super) fn q8(&self, token: usize) -> Q8<'_> {
+        let (mut lines, groups) = (&self.token(token)[self.layout.float_lines()..], self.layout.groups());
+        Q8 {
+            quants: cast_slice(take::<i8>(&mut lines, groups * 256)),
+            scales: cast_slice(take::<f32>(&mut lines, groups * 8)),
+            sums: cast_slice(take::<i32>(&mut lines, groups * 8)),
+            scaled_sums: cast_slice(take::<f32>(&mut lines, groups * 8)),
+        }
+    }
+
+    pub(super) fn q8k(&self, token: usize) -> Q8K<'_> {
+        let before = self.layout.float_lines() + self.layout.q8_lines();
+        let (mut lines, groups) = (&self.token(token)[before..], self.layout.groups());
+        Q8K {
+            quants: cast_slice(take::<i8>(&mut lines, groups * 256)),
+            scales: cast_slice(take::<f32>(&mut lines, self.layout.scales_k())),
+            sums16: cast_slice(take::<i16>(&mut lines, groups * 16)),
+            sums32: cast_slice(take::<i16>(&mut lines, groups * 8)),
+        }
+    }
+}
+
+impl fmt::Debug for Activations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activations")
+            .field("max_tokens", &self.max_tokens)
+            .field("max_cols", &self.max.cols)
+            .field("formats", &self.max.formats)
+            .field("tokens", &self.tokens)
+            .field("cols", &self.layout.cols)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token in 8-bit blocks of 32, by groups of 8 blocks; what the last group lacks is zero.
+#[derive(Clone, Copy)]
+pub(super) struct Q8<'a> {
+    pub(super) quants: &'a [[i8; 256]],
+    pub(super) scales: &'a [[f32; 8]],
+    /// The sum of the quants of each block.
+    pub(super) sums: &'a [[i32; 8]],
+    /// The same times the scale: `s` of the specification.
+    pub(super) scaled_sums: &'a [[f32; 8]],
+}
+
+/// A token in 8-bit blocks of 256.
+#[derive(Clone, Copy)]
+pub(super) struct Q8K<'a> {
+    pub(super) quants: &'a [[i8; 256]],
+    /// By groups of 8 blocks; what the last group lacks is zero.
+    pub(super) scales: &'a [[f32; 8]],
+    /// The sums of each 16 quants of a block.
+    pub(super) sums16: &'a [[i16; 16]],
+    /// The sums of each 32.
+    pub(super) sums32: &'a [[i16; 8]],
+}

@@ -1,0 +1,69 @@
+//! Kernels: the arithmetic of the forward pass, on bytes lent by whoever holds them.
+//!
+//! # One numeric specification
+//!
+//! Every instruction set level, every partition of a matrix into [`Part`]s, every number of threads and every batch size
+//! computes the **same bits**. That works because the order of the roundings is a part of the definition, chosen so that
+//! vectors of 4, 8 or 16 lanes can all follow it. (Where a result is NaN, its sign and payload are not specified.)
+//! Multiplications and additions are rounded separately everywhere: no fused operations, which a portable kernel could
+//! only emulate.
+//!
+//! **Activations.** Weights in blocks meet activations in blocks of 8-bit integers, as in ggml, so that the same
+//! model gives the same tokens. Rounding is to nearest, ties to even.
+//! - `Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4`: blocks of 32. With `amax` the largest magnitude, the quants are
+//!   `round(x * (127 / amax))` and the scale is `d = amax / 127`, rounded to half precision. For the formats with a min
+//!   there is also `s`, which is `d * sum(quants)` with `d` not yet rounded, rounded to half precision.
+//! - `Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_XS`: blocks of 256. With `max` the first element of the largest magnitude and
+//!   `inverse = -127 / max`, the quants are `round(x * inverse)` and the scale is `1 / inverse`, in single precision.
+//! - A block whose `amax` is zero, or so small that the division overflows, is zero in all its parts. A block with an
+//!   infinity or a NaN has the scale NaN, so that it cannot go unnoticed.
+//! - `F32 F16 BF16` weights are widened to `f32` and meet the activations as they are.
+//!
+//! **Dot products of blocks.** The sum over the products of the quants of a block is exact, in 32-bit integers; for
+//! blocks of 256 so are the sum of the sub-block sums times the sub-scales, and likewise for the mins. Then each block
+//! is one term:
+//! - blocks of 32: `float(sum) * (d_weight * d)`, plus `m_weight * s` where the format has a min;
+//! - blocks of 256: `float(sum) * (d_weight * d)`, minus `float(min_sum) * (dmin_weight * d)` where it has a min.
+//!
+//! There are 8 accumulators that begin at zero; the term of block `b` is added to accumulator `b mod 8`, in the order of
+//! `b`. The result is their [`order::tree8`].
+//!
+//! **Dot products of floats.** 32 accumulators; the product of element `i` is added to accumulator `i mod 32`, in the
+//! order of `i`. They are folded to 8 ([`order::fold32`]), and these by the same tree. The scores of attention are of this kind.
+//!
+//! **The rest** is elementwise or says its order at the function ([`ops`], [`attention`]).
+
+#![warn(clippy::undocumented_unsafe_blocks)]
+
+mod activations;
+pub mod attention;
+#[cfg(target_arch = "x86_64")]
+#[path = "avx2/mod.rs"]
+mod arch;
+#[cfg(not(target_arch = "x86_64"))]
+mod arch;
+mod blocks;
+mod dequant;
+mod isa;
+mod kv;
+mod math;
+mod matmul;
+pub mod ops;
+pub mod order;
+mod pool;
+mod portable;
+mod quantize;
+mod rope;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use self::activations::{Activations, Formats};
+pub use self::dequant::dequantize_row;
+#[cfg(target_arch = "x86_64")]
+pub use self::isa::Avx2;
+pub use self::isa::{Isa, IsaError};
+pub use self::kv::{KvCache, KvShape};
+pub use self::matmul::{Part, matmul};
+pub use self::pool::Pool;
+pub use self::rope::{RopeParams, RopeStyle, RopeTable};

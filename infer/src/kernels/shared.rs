@@ -1,0 +1,131 @@
+//! The ways in which the tasks of one [`Pool`] run write to one buffer.
+//!
+//! Rust's borrows cannot say "each task writes other elements", so this module says it, with the `unsafe` that takes.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::Pool;
+
+/// An output that tasks write element by element.
+///
+/// The elements are relaxed atomics for the time of the run: on every CPU a plain store, but two tasks that were
+/// given the same element by mistake make a wrong number and not undefined behaviour. So this writer is safe to use, and
+/// [`matmul`](super::matmul()) need not prove that its caller's parts are disjoint.
+#[derive(Clone, Copy)]
+pub(super) struct SharedOut<'a>(&'a [AtomicU32]);
+
+impl<'a> SharedOut<'a> {
+    pub(super) fn new(out: &'a mut [f32]) -> Self {
+        let (start, len) = (out.as_mut_ptr().cast::<AtomicU32>(), out.len());
+        // SAFETY: `AtomicU32` has the size and alignment of `f32`, any bits are valid for both, and for `'a` the
+        // exclusive borrow leaves this view as the only way to the elements.
+        Self(unsafe { std::slice::from_raw_parts(start, len) })
+    }
+
+    /// Writes element `index`.
+    #[inline(always)]
+    pub(super) fn set(self, index: usize, value: f32) {
+        self.0[index].store(value.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// Calls `work` once for each row of `row` elements of `buffer`, with the row's index and the row.
+pub(super) fn each_row<T: Send>(pool: &Pool, buffer: &mut [T], row: usize, work: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    let rows = buffer.len().checked_div(row).unwrap_or(0);
+    let rows = Rows { start: buffer.as_mut_ptr(), rows, len: row, borrow: PhantomData };
+    pool.run(rows.rows, &|index| {
+        // SAFETY: the pool calls this once for each index.
+        work(index, unsafe { rows.row(index) });
+    });
+}
+
+/// Calls `work` once for each of `0..tasks`, with scratch memory of `row` elements that no other task has at the same
+/// time. What is in it is what an earlier task left there.
+///
+/// # Panics
+///
+/// `scratch` has fewer than [`Pool::threads`] rows.
+pub(super) fn each_with_scratch<T: Send>(
+    pool: &Pool,
+    tasks: usize,
+    scratch: &mut [T],
+    row: usize,
+    work: &(dyn Fn(usize, &mut [T]) + Sync),
+) {
+    let rows = scratch.len().checked_div(row).unwrap_or(usize::MAX);
+    let rows = Rows { start: scratch.as_mut_ptr(), rows, len: row, borrow: PhantomData };
+    assert!(pool.threads() <= rows.rows, "scratch for {} threads of {}", rows.rows, pool.threads());
+    pool.run_slots(tasks, &|slot, task| {
+        // SAFETY: the pool gives no slot to two calls at the same time, and the row is dropped with the call.
+        work(task, unsafe { rows.row(slot) });
+    });
+}
+
+/// A buffer of equal rows that are lent to different threads.
+struct Rows<'a, T> {
+    start: *mut T,
+    rows: usize,
+    len: usize,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `Rows` lends out `&mut [T]`, one row to one thread at a time (contract of `Rows::row`), like the `&mut [T]`
+// that it was made of; sending those to other threads needs `T: Send`.
+unsafe impl<T: Send> Sync for Rows<'_, T> {}
+
+impl<T> Rows<'_, T> {
+    /// Row `index`.
+    ///
+    /// # Safety
+    ///
+    /// - No two rows of the same index are alive at the same time.
+    ///
+    /// # Panics
+    ///
+    /// There is no such row.
+    #[expect(clippy::mut_from_ref, reason = "the contract makes the rows exclusive")]
+    unsafe fn row(&self, index: usize) -> &mut [T] {
+        assert!(index < self.rows, "row {index} of {}", self.rows);
+        // SAFETY: `rows * len` elements, or rows of no elements, are in the buffer that is exclusively borrowed for the
+        // life of `self`; rows of different indexes do not overlap, and the contract excludes two of one index.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(index * self.len), self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZero;
+
+    use super::*;
+
+    #[test]
+    fn rows_tile_the_buffer() {
+        for threads in 1..=3 {
+            let pool = Pool::new(NonZero::new(threads).unwrap());
+            let mut buffer = [0; 11];
+            each_row(&pool, &mut buffer, 3, &|index, row| row.fill(index + 1));
+            assert_eq!(buffer, [1, 1, 1, 2, 2, 2, 3, 3, 3, 0, 0]);
+            each_row(&pool, &mut buffer, 0, &|_, _| unreachable!());
+        }
+    }
+
+    #[test]
+    fn scratch_is_exclusive() {
+        let pool = Pool::new(NonZero::new(3).unwrap());
+        let mut scratch = [0usize; 3 * 16];
+        each_with_scratch(&pool, 1_000, &mut scratch, 16, &|task, scratch| {
+            scratch.fill(task);
+            assert!(scratch.iter().all(|&x| x == task));
+        });
+        each_with_scratch(&pool, 5, &mut [0u8; 0], 0, &|_, scratch| assert!(scratch.is_empty()));
+    }
+
+    #[test]
+    fn the_output_keeps_its_bits() {
+        let mut out = [1.0f32, 2.0, 3.0];
+        let shared = SharedOut::new(&mut out);
+        shared.set(1, -0.0);
+        assert_eq!(out.map(f32::to_bits), [1.0f32, -0.0, 3.0].map(f32::to_bits));
+    }
+}
