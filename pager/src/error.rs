@@ -32,14 +32,17 @@ pub enum Error {
         /// What happened.
         source: ReadFault,
     },
-    /// A one-off read is longer than a scratch frame, or there is none.
-    #[error("a read of {len} bytes at byte {offset} is longer than a scratch frame takes ({max} bytes)")]
-    GatherTooLong {
+    /// A one-off read that is too long for a scratch frame, empty, or not in a file.
+    #[error(
+        "a one-off read of {len} bytes at byte {offset} cannot be served: \
+         it must be within a file and have 1 to {max} bytes"
+    )]
+    BadGather {
         /// The first byte in the file.
         offset: u64,
         /// How many bytes were asked for.
         len: u32,
-        /// The longest read that fits everywhere.
+        /// The longest read that fits everywhere; zero without scratch frames.
         max: usize,
     },
     /// A page list that cannot work with this window.

@@ -29,8 +29,9 @@ impl Gathering {
         self.since.len() - self.idle.len()
     }
 
-    pub(crate) fn give_back(&mut self, frame: Frame) {
+    pub(crate) fn give_back(&mut self, frame: Frame) -> &Frame {
         self.idle.push(frame);
+        &self.idle[self.idle.len() - 1]
     }
 
     fn sent(&mut self, frame: &Frame, now: Nanos) {
@@ -50,6 +51,10 @@ impl<S: Storage, C: Clock> Pager<S, C> {
     /// first error of a request is returned, after the requests already in flight have ended.
     pub fn gather(&mut self, requests: &[PageSpec], take: impl FnMut(usize, &[u8])) -> Result<(), Error> {
         self.check_requests(requests)?;
+        // A callback that panicked may have left reads behind; their numbers are not ours.
+        while self.gathering.in_flight() > 0 {
+            self.collect(Wait::One);
+        }
         let before = self.meter.clock().now();
         let result = Gather { pager: self, requests, take, next: 0, fault: None }.run();
         self.meter.stalled_since(before);
@@ -66,7 +71,7 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         for &PageSpec { file, offset, len } in requests {
             let fits = (1..=max).contains(&(len as usize)) && file.index() < self.files.len();
             if !fits || (PageSpec { file, offset, len }).span().is_none() {
-                return Err(Error::GatherTooLong { offset, len, max });
+                return Err(Error::BadGather { offset, len, max });
             }
         }
         Ok(())
@@ -112,36 +117,38 @@ impl<S: Storage, C: Clock, F: FnMut(usize, &[u8])> Gather<'_, S, C, F> {
     }
 
     fn collect(&mut self) {
-        let mut done = std::mem::take(&mut self.pager.done);
-        self.pager.storage.flush();
-        self.pager.storage.reap(Wait::One, &mut done);
+        let Pager { storage, done, .. } = &mut *self.pager;
+        storage.flush();
+        storage.reap(Wait::One, done);
         let now = self.pager.meter.observe();
-        for done in done.drain(..) {
+        // One by one and out of the pager's own list: if `take` panics, the others are still there.
+        self.pager.done.reverse();
+        while let Some(done) = self.pager.done.pop() {
             match done.tag & SCRATCH_TAG {
                 0 => self.pager.settle(done, now),
                 _ => self.settle(done, now),
             }
         }
-        self.pager.done = done;
     }
 
     fn settle(&mut self, done: Done, now: Nanos) {
         let index = (done.tag & !SCRATCH_TAG) as usize;
         let spec = &self.requests[index];
-        let pager = &mut *self.pager;
+        let Pager { meter, gathering, files, .. } = &mut *self.pager;
+        let since = gathering.since(&done.frame);
+        let frame = gathering.give_back(done.frame);
         match done.result {
             Ok(()) => {
-                pager.meter.ended(spec, pager.gathering.since(&done.frame), now);
+                meter.ended(spec, since, now);
                 let skip = spec.offset as usize % ALIGN;
-                (self.take)(index, &done.frame.bytes()[skip..][..spec.len as usize]);
+                (self.take)(index, &frame.bytes()[skip..][..spec.len as usize]);
             }
             Err(source) => {
-                pager.meter.failed(Class::Demand);
-                let file = pager.files[spec.file.index()].clone();
+                meter.failed(Class::Demand);
+                let file = files[spec.file.index()].clone();
                 let error = Error::Gather { file, offset: spec.offset, len: spec.len, source };
                 self.fault.get_or_insert(error);
             }
         }
-        pager.gathering.give_back(done.frame);
     }
 }

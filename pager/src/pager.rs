@@ -389,7 +389,7 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         })
     }
 
-    fn collect(&mut self, wait: Wait) -> usize {
+    pub(crate) fn collect(&mut self, wait: Wait) -> usize {
         let mut done = std::mem::take(&mut self.done);
         self.storage.flush();
         self.storage.reap(wait, &mut done);
@@ -407,7 +407,8 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         if done.tag & SCRATCH_TAG != 0 {
             // The callback of a `gather` panicked and left this read behind.
             self.meter.forgotten();
-            return self.gathering.give_back(done.frame);
+            self.gathering.give_back(done.frame);
+            return;
         }
         let id = done.frame.id();
         let SlotState::Filling { page, class, since } = self.slots[id.index()].state else {

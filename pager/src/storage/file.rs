@@ -69,13 +69,25 @@ impl fmt::Display for NoDirect {
 impl SourceFile {
     /// Opens a file in the best mode that works for it.
     pub(super) fn open(path: &Path) -> Result<SourceFile, OpenError> {
+        let regular = |(file, mode): (File, Mode)| match file.metadata()?.is_dir() {
+            true => Err(io::Error::other("it is not a file")),
+            false => Ok((file, mode)),
+        };
         open_best(path)
+            .and_then(regular)
             .map(|(file, mode)| SourceFile { file, path: path.to_owned(), mode })
             .map_err(|source| OpenError::File { path: path.to_owned(), source })
     }
 
     pub(super) fn open_all(paths: &[PathBuf]) -> Result<Vec<SourceFile>, OpenError> {
         paths.iter().map(|path| SourceFile::open(path)).collect()
+    }
+
+    /// As on a file system without direct I/O.
+    #[cfg(test)]
+    pub(super) fn open_buffered(path: &Path) -> SourceFile {
+        let file = OpenOptions::new().read(true).open(path).expect("a test's file");
+        SourceFile { file, path: path.to_owned(), mode: Mode::Buffered(NoDirect::Refused) }
     }
 
     pub(super) fn fd(&self) -> RawFd {

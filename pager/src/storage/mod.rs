@@ -12,6 +12,8 @@ mod auto;
 mod file;
 mod mmap;
 mod pread;
+#[cfg(test)]
+mod tests;
 mod transfer;
 #[cfg(target_os = "linux")]
 mod uring;

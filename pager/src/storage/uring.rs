@@ -44,7 +44,10 @@ struct Flight {
 impl UringStorage {
     /// Opens the files and a ring for `depth` reads into the frames of `window`.
     pub fn open(files: &[PathBuf], window: &Window, depth: usize) -> Result<UringStorage, OpenError> {
-        let files = SourceFile::open_all(files)?;
+        UringStorage::start(SourceFile::open_all(files)?, window, depth)
+    }
+
+    pub(super) fn start(files: Vec<SourceFile>, window: &Window, depth: usize) -> Result<UringStorage, OpenError> {
         let depth = depth.clamp(1, 4096);
         let ring = working_ring(depth as u32).map_err(|why| OpenError::Uring { why })?;
         let fds: Vec<_> = files.iter().map(SourceFile::fd).collect();
