@@ -1,3 +1,4 @@
 //! forebay-infer
 pub mod gguf;
 pub mod kernels;
+pub mod tokenizer;
