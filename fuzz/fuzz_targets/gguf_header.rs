@@ -34,7 +34,7 @@ fn check(header: &Header, file_len: u64) {
         spans.push((u128::from(t.offset), u128::from(t.offset) + u128::from(t.bytes)));
     }
     spans.sort_unstable();
-    assert!(spans.iter().all(|s| s.1 <= file_len.into()));
+    assert!(spans.iter().all(|s| s.1 <= u128::from(file_len)));
     assert!(spans.windows(2).all(|w| w[0].1 <= w[1].0));
 
     let mut metadata = header.metadata.clone();

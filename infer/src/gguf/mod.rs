@@ -15,7 +15,7 @@ mod model;
 mod parse;
 mod split;
 mod tensor;
-mod types;
+pub(crate) mod types;
 mod value;
 pub mod write;
 

@@ -35,9 +35,9 @@ impl Set {
             // Merging tools leave a count of 0.
             (None | Some(0 | 1), None | Some((_, _, 1))) => Ok(None),
             (None, Some((_, no, count))) => wrong(format!("missing, but the file name says part {no} of {count}")),
-            (Some(n), _) if n > MAX_PARTS.into() => wrong(format!("{n} parts, more than the limit of {MAX_PARTS}")),
+            (Some(n), _) if n > u64::from(MAX_PARTS) => wrong(format!("{n} parts, more than the limit of {MAX_PARTS}")),
             (Some(n), None) => wrong(format!("{n} parts, but the file name does not end in -00001-of-{n:05}.gguf")),
-            (Some(n), Some((_, no, count))) if n != count.into() => {
+            (Some(n), Some((_, no, count))) if n != u64::from(count) => {
                 wrong(format!("{n} parts, but the file name says part {no} of {count}"))
             }
             (Some(_), Some((prefix, no, count))) => {
@@ -64,11 +64,11 @@ impl Set {
     /// Checks that `part` says of itself what its name says: a copy or a link of another part does not.
     pub(super) fn check(&self, no: u32, file: &Path, part: &Part) -> Result<(), Error> {
         let stated = part.metadata.u64(COUNT)?;
-        if stated != self.count.into() {
+        if stated != u64::from(self.count) {
             return Err(key_error(file, COUNT, format!("{stated} parts, but the file name says {}", self.count)));
         }
         let stated = part.metadata.u64(NO)?;
-        if stated != no.into() {
+        if stated != u64::from(no) {
             let problem =
                 format!("{stated} (counted from 0), but the file name says part {} of {}", no + 1, self.count);
             return Err(key_error(file, NO, problem));

@@ -20,7 +20,7 @@ fn check(header: &Header, file_len: u64) {
         spans.push((t.offset.into(), t.offset as u128 + t.bytes as u128));
     }
     spans.sort_unstable();
-    assert!(spans.iter().all(|s| s.1 <= file_len.into()));
+    assert!(spans.iter().all(|s| s.1 <= u128::from(file_len)));
     assert!(spans.windows(2).all(|w| w[0].1 <= w[1].0));
     let mut names: Vec<_> = header.tensors.iter().map(|t| &t.name).collect();
     names.sort_unstable();
