@@ -116,7 +116,11 @@ impl Layout {
 
     const fn q8_lines(self) -> usize {
         let groups = self.groups();
-        if self.formats.contains(Formats::Q8) { lines_of::<i8>(groups * 256) + 3 * lines_of::<f32>(groups * 8) } else { 0 }
+        if self.formats.contains(Formats::Q8) {
+            lines_of::<i8>(groups * 256) + 3 * lines_of::<f32>(groups * 8)
+        } else {
+            0
+        }
     }
 
     const fn q8k_lines(self) -> usize {

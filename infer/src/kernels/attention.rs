@@ -8,11 +8,11 @@
 //!
 //! None of it depends on how many tokens are in the batch, so a prompt in pieces gives the same bits as in one.
 
+#[cfg(target_arch = "x86_64")]
+use super::arch;
 use super::blocks::F16;
 use super::kv::KvLayer;
 use super::shared::{SharedOut, each_with_scratch};
-#[cfg(target_arch = "x86_64")]
-use super::arch;
 use super::{Isa, KvCache, Pool, ops, portable};
 
 /// What attention of a layer depends on besides its inputs.
@@ -76,7 +76,11 @@ pub fn attend(
     let (heads, shape) = (attention.heads, kv.shape);
     assert!(shape.heads > 0 && heads.is_multiple_of(shape.heads), "{heads} heads with {} of keys", shape.heads);
     let (query_row, out_row) = (heads * shape.key_dim, heads * shape.value_dim);
-    assert!(query_row > 0 && queries.len().is_multiple_of(query_row), "{} queries in rows of {query_row}", queries.len());
+    assert!(
+        query_row > 0 && queries.len().is_multiple_of(query_row),
+        "{} queries in rows of {query_row}",
+        queries.len()
+    );
     let tokens = queries.len() / query_row;
     assert_eq!(out.len(), tokens * out_row, "outputs of {tokens} tokens");
     let out = SharedOut::new(out);

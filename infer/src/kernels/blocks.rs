@@ -326,8 +326,6 @@ impl Block256 for IQ4_XS {
     }
     #[inline]
     fn quants(&self) -> [i8; 256] {
-        std::array::from_fn(|i| {
-            IQ4_VALUES[usize::from(self.qs[i / 32 * 16 + i % 16] >> (i % 32 / 16 * 4) & 15)]
-        })
+        std::array::from_fn(|i| IQ4_VALUES[usize::from(self.qs[i / 32 * 16 + i % 16] >> (i % 32 / 16 * 4) & 15)])
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p * r + 8.333_452e-3;
     let p = p * r + 4.166_579_6e-2;
     let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5.000_000_1e-1;
+    let p = p * r + 0.5;
     let p = (p * (r * r) + r) + 1.0;
     // Two steps, because two to the power of -150 is not a float, but the product with it may be.
     let n = shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
@@ -36,10 +36,10 @@ pub(super) fn tanh(x: f32) -> f32 {
     // Near zero the difference below would lose all its digits. Coefficients: Cephes, tanhf.
     let z = x * x;
     let p = -5.704_988_6e-3;
-    let p = p * z + 2.063_908_9e-2;
+    let p = p * z + 2.063_909e-2;
     let p = p * z - 5.373_971_5e-2;
     let p = p * z + 1.333_144_2e-1;
-    let p = p * z - 3.333_328_2e-1;
+    let p = p * z - 3.333_328e-1;
     let near = p * z * x + x;
     let far = (1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0)).copysign(x);
     if x.abs() < 0.625 { near } else { far }

@@ -60,9 +60,17 @@ pub fn matmul(pool: &Pool, isa: Isa, parts: &[Part<'_>], acts: &Activations, out
         let row = part.row_bytes();
         assert!(ty.has_kernel(), "no kernel for weights of type {ty}");
         assert!(cols == acts.cols(), "rows of {cols} weights, tokens of {} activations", acts.cols());
-        assert!(row > 0 && bytes.len().is_multiple_of(row), "{} bytes in rows of {cols} weights of type {ty}", bytes.len());
+        assert!(
+            row > 0 && bytes.len().is_multiple_of(row),
+            "{} bytes in rows of {cols} weights of type {ty}",
+            bytes.len()
+        );
         assert!(acts.formats().contains(Formats::of(ty)), "activations are not prepared for type {ty}");
-        assert!(first_out <= stride && part.rows() <= stride - first_out, "{} rows to {first_out} of {stride}", part.rows());
+        assert!(
+            first_out <= stride && part.rows() <= stride - first_out,
+            "{} rows to {first_out} of {stride}",
+            part.rows()
+        );
         let last = tokens.saturating_sub(1) * stride + first_out + part.rows();
         assert!(tokens == 0 || last <= out.len(), "outputs up to {last} of {}", out.len());
         total += bytes.len();

@@ -36,12 +36,12 @@
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 mod activations;
-pub mod attention;
 #[cfg(target_arch = "x86_64")]
 #[path = "avx2/mod.rs"]
 mod arch;
 #[cfg(not(target_arch = "x86_64"))]
 mod arch;
+pub mod attention;
 mod blocks;
 mod dequant;
 mod isa;

@@ -89,8 +89,8 @@ impl Vector256 for Q4_K {
         let (qs, mask) = (cast_ref::<_, [[u8; 32]; 4]>(&self.qs), _mm256_set1_epi8(15));
         let scales = twice(six_bit_pairs(&self.scales).0);
         let mut acc = [_mm256_setzero_si256(); T];
-        for i in 0..4 {
-            let bits = load(&qs[i]);
+        for (i, bits) in qs.iter().enumerate() {
+            let bits = load(bits);
             let (low, high) = (_mm256_and_si256(bits, mask), _mm256_and_si256(_mm256_srli_epi16::<4>(bits), mask));
             multiply(&mut acc, low, scale_of_32(scales, 2 * i), tokens, 2 * i);
             multiply(&mut acc, high, scale_of_32(scales, 2 * i + 1), tokens, 2 * i + 1);
@@ -118,8 +118,8 @@ impl Vector256 for Q5_K {
         let scales = twice(six_bit_pairs(&self.scales).0);
         let mut high_bits = load(&self.qh);
         let mut acc = [_mm256_setzero_si256(); T];
-        for i in 0..4 {
-            let bits = load(&qs[i]);
+        for (i, bits) in qs.iter().enumerate() {
+            let bits = load(bits);
             let (low, high) = (_mm256_and_si256(bits, mask), _mm256_and_si256(_mm256_srli_epi16::<4>(bits), mask));
             let low = _mm256_or_si256(low, _mm256_and_si256(_mm256_slli_epi16::<4>(high_bits), fifth));
             let high = _mm256_or_si256(high, _mm256_and_si256(_mm256_slli_epi16::<3>(high_bits), fifth));
@@ -153,7 +153,8 @@ impl Vector256 for Q6_K {
         for (n, scales) in spread_16(all_scales).into_iter().enumerate() {
             let (a, b, high) = (load(&ql[2 * n]), load(&ql[2 * n + 1]), load(&qh[n]));
             let lows = [a, b, _mm256_srli_epi16::<4>(a), _mm256_srli_epi16::<4>(b)];
-            let highs = [_mm256_slli_epi16::<4>(high), _mm256_slli_epi16::<2>(high), high, _mm256_srli_epi16::<2>(high)];
+            let highs =
+                [_mm256_slli_epi16::<4>(high), _mm256_slli_epi16::<2>(high), high, _mm256_srli_epi16::<2>(high)];
             for j in 0..4 {
                 let bytes = _mm256_or_si256(_mm256_and_si256(lows[j], nibble), _mm256_and_si256(highs[j], upper));
                 multiply(&mut acc, bytes, scales_of_16(scales, 2 * j), tokens, 4 * n + j);
@@ -250,8 +251,8 @@ impl Vector256 for IQ4_XS {
         let high = _mm_slli_epi16::<4>(_mm_srli_epi16::<14>(high));
         let scales = twice(_mm_sub_epi16(_mm_or_si128(low, high), _mm_set1_epi16(32)));
         let mut acc = [_mm256_setzero_si256(); T];
-        for i in 0..8 {
-            let (values, scale) = (look_up(&IQ4_VALUES, nibbles(&qs[i])), scale_of_32(scales, i));
+        for (i, qs) in qs.iter().enumerate() {
+            let (values, scale) = (look_up(&IQ4_VALUES, nibbles(qs)), scale_of_32(scales, i));
             let magnitudes = _mm256_abs_epi8(values);
             for (acc, token) in acc.iter_mut().zip(tokens) {
                 // Signed values: see `Range::Signed`.

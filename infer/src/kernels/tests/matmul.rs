@@ -1,0 +1,206 @@
+//! Matrix products.
+
+use super::*;
+use crate::kernels::{Activations, Formats, Part, dequantize_row, matmul};
+
+fn prepared(isa: Isa, x: &[f32], cols: usize, ty: TensorType) -> Activations {
+    let mut acts = Activations::new(x.len() / cols, cols, Formats::of(ty));
+    acts.prepare(&pool(1), isa, x, cols, Formats::of(ty));
+    acts
+}
+
+/// All rows of one matrix with all tokens.
+fn product(threads: usize, isa: Isa, ty: TensorType, cols: usize, bytes: &[u8], x: &[f32]) -> Vec<f32> {
+    let rows = bytes.len() / ty.row_bytes(cols).unwrap();
+    let mut out = vec![0.0; x.len() / cols * rows];
+    let part = Part { ty, cols, bytes, first_out: 0 };
+    matmul(&pool(threads), isa, &[part], &prepared(isa, x, cols, ty), &mut out, rows);
+    out
+}
+
+#[test]
+fn every_level_multiplies_to_the_same_bits() {
+    let mut random = Random(1);
+    for ty in types() {
+        for cols in lengths(ty) {
+            for painting in PAINTS {
+                let rows = 1 + random.below(3);
+                let bytes = paint(ty, rows * cols / ty.block_len(), painting, &mut random);
+                // Nine tokens: a full tile and one more.
+                let tokens = [1, 2, 4, 7, 9][random.below(5)];
+                let mut x = random.floats(tokens * cols);
+                if random.byte() < 60 {
+                    x.iter_mut().for_each(|x| *x = if *x < 0.0 { -127.0 } else { 127.0 });
+                }
+                let portable = product(1, Isa::Portable, ty, cols, &bytes, &x);
+                for isa in vector_levels() {
+                    let vector = product(1, isa, ty, cols, &bytes, &x);
+                    assert_eq!(
+                        bits(&vector),
+                        bits(&portable),
+                        "{isa} {ty} {rows} x {cols}, {tokens} tokens, {painting:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_alone_and_in_a_batch_gives_the_same_bits() {
+    let mut random = Random(2);
+    for ty in types() {
+        let cols = 3 * 256;
+        let bytes = paint(ty, 5 * cols / ty.block_len(), Paint::Plain, &mut random);
+        let x = random.floats(19 * cols);
+        for isa in Isa::available() {
+            let batch = product(2, isa, ty, cols, &bytes, &x);
+            for (x, batch) in x.chunks_exact(cols).zip(batch.chunks_exact(5)) {
+                assert_eq!(bits(&product(1, isa, ty, cols, &bytes, x)), bits(batch), "{isa} {ty}");
+            }
+        }
+    }
+}
+
+#[test]
+fn agrees_with_naive_arithmetic() {
+    let mut random = Random(3);
+    for ty in types() {
+        let cols = 4 * 256 + if ty.block_len() == 256 { 0 } else { 96 };
+        let bytes = paint(ty, 7 * cols / ty.block_len(), Paint::Plain, &mut random);
+        let x = random.floats(3 * cols);
+        let mut weights = vec![0.0; 7 * cols];
+        dequantize_row(ty, &bytes, &mut weights);
+        let out = product(1, Isa::Portable, ty, cols, &bytes, &x);
+
+        // The activations as the kernels see them.
+        let acts = prepared(Isa::Portable, &x, cols, ty);
+        let seen = |t: usize, i: usize| match Formats::of(ty) {
+            Formats::FLOAT => f64::from(acts.float(t)[i]),
+            Formats::Q8 => {
+                let q8 = acts.q8(t);
+                f64::from(q8.quants.as_flattened()[i]) * f64::from(q8.scales.as_flattened()[i / 32])
+            }
+            _ => {
+                let q8k = acts.q8k(t);
+                f64::from(q8k.quants.as_flattened()[i]) * f64::from(q8k.scales.as_flattened()[i / 256])
+            }
+        };
+        for (t, out) in out.chunks_exact(7).enumerate() {
+            for (row, &out) in weights.chunks_exact(cols).zip(out) {
+                let terms = || row.iter().enumerate().map(|(i, &w)| (f64::from(w), i));
+                let exact: f64 = terms().map(|(w, i)| w * seen(t, i)).sum();
+                let size: f64 = terms().map(|(w, i)| (w * seen(t, i)).abs()).sum();
+                let error = (f64::from(out) - exact).abs();
+                // Roundings of single precision; in Q4_1 and Q5_1 that of `s` to half precision.
+                let halves = matches!(ty, TensorType::Q4_1 | TensorType::Q5_1);
+                let tolerance = size * if halves { 1e-3 } else { 2e-6 };
+                assert!(error <= tolerance, "{ty}: {out} and {exact}, terms of {size}");
+
+                let unquantized: f64 = terms().map(|(w, i)| w * f64::from(x[t * cols + i])).sum();
+                let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+                let norms =
+                    norm(&mut terms().map(|(w, _)| w)) * norm(&mut x[t * cols..][..cols].iter().map(|&x| x.into()));
+                // 8 bits of the largest of a block: one percent, and the errors of the elements are independent.
+                let tolerance = norms * if Formats::of(ty) == Formats::FLOAT { 1e-6 } else { 1e-2 };
+                assert!((f64::from(out) - unquantized).abs() <= tolerance, "{ty}: {out} and {unquantized}, {norms}");
+            }
+        }
+    }
+}
+
+#[test]
+fn neither_parts_nor_threads_nor_neighbours_matter() {
+    let mut random = Random(4);
+    // More rows than a piece, so that the pool has something to share.
+    let (cols, rows, tokens, stride) = (512, 700, 3, 1500);
+    let x = random.floats(tokens * cols);
+    let mut acts = Activations::new(tokens, cols, Formats::Q8 | Formats::Q8K | Formats::FLOAT);
+    acts.prepare(&pool(2), Isa::detect(), &x, cols, Formats::Q8 | Formats::Q8K | Formats::FLOAT);
+    for (a, b) in [(TensorType::Q4_K, TensorType::Q6_K), (TensorType::Q4_0, TensorType::F16)] {
+        let paint = |ty: TensorType, random: &mut Random| paint(ty, rows * cols / ty.block_len(), Paint::Plain, random);
+        let (a_bytes, b_bytes) = (paint(a, &mut random), paint(b, &mut random));
+        let whole = [
+            Part { ty: a, cols, bytes: &a_bytes, first_out: 10 },
+            Part { ty: b, cols, bytes: &b_bytes, first_out: 10 + rows },
+        ];
+        let mut expected = vec![7.0; tokens * stride];
+        matmul(&pool(1), Isa::Portable, &whole, &acts, &mut expected, stride);
+        for (t, expected) in expected.chunks_exact(stride).enumerate() {
+            let untouched = expected[..10].iter().chain(&expected[10 + 2 * rows..]);
+            assert!(untouched.copied().all(|x| x == 7.0), "token {t}");
+        }
+        for threads in 1..=3 {
+            for isa in Isa::available() {
+                // The rows of both in pages of some size, in some order.
+                let mut parts: Vec<_> = whole
+                    .iter()
+                    .flat_map(|part| {
+                        let row = part.ty.row_bytes(cols).unwrap();
+                        let page = 1 + random.below(300);
+                        part.bytes
+                            .chunks(page * row)
+                            .enumerate()
+                            .map(move |(i, bytes)| Part { bytes, first_out: part.first_out + i * page, ..*part })
+                            .collect::<Vec<_>>()
+                    })
+                    .collect();
+                for i in (1..parts.len()).rev() {
+                    parts.swap(i, random.below(i + 1));
+                }
+                let mut out = vec![7.0; tokens * stride];
+                matmul(&pool(threads), isa, &parts, &acts, &mut out, stride);
+                assert_eq!(bits(&out), bits(&expected), "{isa} {a} {b} on {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_may_begin_at_any_byte() {
+    let mut random = Random(5);
+    for ty in types() {
+        let cols = 10 * ty.block_len().max(32);
+        let x = random.floats(2 * cols);
+        let bytes = paint(ty, 3 * cols / ty.block_len(), Paint::Plain, &mut random);
+        for isa in Isa::available() {
+            let expected = product(1, isa, ty, cols, &bytes, &x);
+            for shift in 1..33 {
+                let mut shifted = vec![0xff; shift];
+                shifted.extend(&bytes);
+                let shifted = shifted.into_boxed_slice();
+                assert_eq!(bits(&product(1, isa, ty, cols, &shifted[shift..], &x)), bits(&expected), "{isa} {ty}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_to_do_is_fine() {
+    let (pool, mut acts) = (pool(2), Activations::new(2, 256, Formats::Q8));
+    acts.prepare(&pool, Isa::Portable, &[1.0; 512], 256, Formats::Q8);
+    matmul(&pool, Isa::Portable, &[], &acts, &mut [], 0);
+    let empty = Part { ty: TensorType::Q4_0, cols: 256, bytes: &[], first_out: 0 };
+    matmul(&pool, Isa::Portable, &[empty, empty], &acts, &mut [], 0);
+    acts.prepare(&pool, Isa::Portable, &[], 256, Formats::Q8);
+    matmul(&pool, Isa::Portable, &[Part { bytes: &[0; 144], ..empty }], &acts, &mut [], 1);
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let pool = pool(1);
+    let mut acts = Activations::new(2, 256, Formats::Q8);
+    acts.prepare(&pool, Isa::Portable, &[1.0; 512], 256, Formats::Q8);
+    let part = Part { ty: TensorType::Q4_0, cols: 256, bytes: &[0; 144], first_out: 0 };
+    let refused = |part: Part<'_>, out: usize, stride: usize| {
+        let attempt = || matmul(&pool, Isa::Portable, &[part], &acts, &mut vec![0.0; out], stride);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)).is_err()
+    };
+    assert!(!refused(part, 2, 1));
+    assert!(refused(part, 1, 1), "output too short");
+    assert!(refused(Part { first_out: 1, ..part }, 2, 1), "beyond the stride");
+    assert!(refused(Part { bytes: &[0; 143], ..part }, 2, 1), "part of a row");
+    assert!(refused(Part { cols: 128, bytes: &[0; 72], ..part }, 2, 1), "other columns");
+    assert!(refused(Part { ty: TensorType::Q6_K, bytes: &[0; 210], ..part }, 2, 1), "form not prepared");
+    assert!(refused(Part { ty: TensorType::IQ1_S, bytes: &[0; 50], ..part }, 2, 1), "no kernel");
+}
