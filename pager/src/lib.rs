@@ -18,8 +18,33 @@
 //! | `meter`, `stats` | what was read, how long it took, who waited |
 //! | `probe` | how fast flash is at a given request size and depth |
 //!
-//! `unsafe` is confined to `window` (one owner a frame), `storage::uring`, `storage::mmap` and `storage::file` (system
-//! calls).
+//! ```
+//! use forebay_pager::{Backend, Class, FileId, Load, PageId, PageSpec, Pager, SystemClock, Window, open};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("weights");
+//! # std::fs::write(&path, vec![7; 3 << 20])?;
+//! let window = Window::new(1 << 20, 2)?; // two frames of 1 MiB: the budget
+//! let (storage, choice) = open(&[path.clone()], &window, 8, Backend::Auto)?;
+//! eprintln!("{choice}");
+//! let page = PageSpec { file: FileId(0), offset: 12_345, len: 1_000_000 };
+//! let mut pager = Pager::new(storage, SystemClock::new(), window, vec![path], vec![page])?;
+//!
+//! assert_eq!(pager.load(PageId(0), Class::Demand), Load::Started);
+//! pager.wait()?;
+//! let lease = pager.lease(PageId(0)).expect("it has arrived");
+//! assert_eq!(lease.bytes().len(), 1_000_000);
+//! assert!(!pager.evict(PageId(0)), "it is leased");
+//! pager.release(lease);
+//! assert!(pager.evict(PageId(0)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `unsafe` is denied but for `window` (one owner a frame) and three modules of `storage` that make system calls.
+
+#![deny(unsafe_code)]
 
 mod clock;
 mod error;
@@ -34,6 +59,7 @@ pub mod storage;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+#[allow(unsafe_code, reason = "one arena, many owners of its parts")]
 mod window;
 
 pub use clock::{Clock, Nanos, SystemClock};

@@ -247,23 +247,37 @@ fn chunks(count: usize, run: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// Asks for huge pages, then makes the kernel give the memory now.
 fn commit(map: &mut MmapMut, start: usize, len: usize) -> io::Result<()> {
+    let range = &mut map[start..start + len];
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         // Refused where the kernel is built without huge pages: then they are simply not used.
-        let _ = map.advise_range(memmap2::Advice::HugePage, start, len);
-        match map.advise_range(memmap2::Advice::PopulateWrite, start, len) {
+        let _ = advise(range, libc::MADV_HUGEPAGE);
+        match advise(range, MADV_POPULATE_WRITE) {
             Ok(()) => return Ok(()),
             // Older than Linux 5.14: touch the pages by hand.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
             Err(error) => return Err(error),
         }
     }
-    for byte in map[start..start + len].iter_mut().step_by(ALIGN) {
-        // A volatile write, since the compiler knows that fresh memory is zero.
-        // SAFETY: `byte` is a valid exclusive reference.
+    for byte in range.iter_mut().step_by(ALIGN) {
+        // SAFETY: `byte` is a valid exclusive reference. A volatile write, since fresh memory is known to be zero and
+        // a plain one could be left out.
         unsafe { std::ptr::write_volatile(byte, 0) };
     }
     Ok(())
+}
+
+/// Not named by every libc that has it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MADV_POPULATE_WRITE: libc::c_int = 23;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn advise(range: &mut [u8], advice: libc::c_int) -> io::Result<()> {
+    // SAFETY: the range is mapped and exclusively ours, and neither advice that is given changes its contents.
+    match unsafe { libc::madvise(range.as_mut_ptr().cast(), range.len(), advice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// One frame of memory, owned: whoever has it may fill it, and nobody else can.

@@ -6,7 +6,10 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+use std::os::fd::AsRawFd;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -21,13 +24,13 @@ pub(super) struct SourceFile {
     mode: Mode,
 }
 
-/// How reads reach the device.
+/// How reads reach the device. Each system knows only some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "which of them are made depends on the system")]
 pub(super) enum Mode {
     /// Past the page cache, in blocks of this size.
     Direct { block: u32 },
     /// Apple's `F_NOCACHE`: past the page cache, in any size.
-    #[cfg_attr(not(target_vendor = "apple"), expect(dead_code, reason = "other systems have direct I/O"))]
     Uncached,
     /// Through the page cache, which is told to forget behind each read.
     Buffered(NoDirect),
@@ -35,13 +38,13 @@ pub(super) enum Mode {
 
 /// Why a file is not read directly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "which of them are made depends on the system")]
 pub(super) enum NoDirect {
     /// Opening or reading it so is refused.
     Refused,
     /// It wants larger blocks than ours.
     Blocks(u32),
     /// The system has no such thing.
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
     NoSuchThing,
 }
 
@@ -60,7 +63,6 @@ impl fmt::Display for NoDirect {
         match self {
             NoDirect::Refused => f.write_str("its file system has no direct I/O"),
             NoDirect::Blocks(block) => write!(f, "its file system wants direct I/O in blocks of {block} bytes"),
-            #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
             NoDirect::NoSuchThing => f.write_str("this system has no direct I/O"),
         }
     }
@@ -90,6 +92,7 @@ impl SourceFile {
         SourceFile { file, path: path.to_owned(), mode: Mode::Buffered(NoDirect::Refused) }
     }
 
+    #[cfg(target_os = "linux")]
     pub(super) fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
@@ -113,24 +116,31 @@ impl SourceFile {
 
     /// Keeps the page cache from growing by what was just read.
     pub(super) fn read_behind(&self, offset: u64, len: u32) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
         if matches!(self.mode, Mode::Buffered(_)) {
-            advise(self.fd(), offset, len, Advice::DontNeed);
+            advise(self.file.as_raw_fd(), offset, len, libc::POSIX_FADV_DONTNEED);
         }
+        // Elsewhere there is nothing to tell, or no cache between.
+        let _ = (offset, len);
     }
 }
 
-/// The block that suits every file, and the modes in words: once if they are all alike, else for each file.
-pub(super) fn summary(files: &[SourceFile]) -> (usize, String) {
+/// The block size that suits every file.
+pub(super) fn common_block(files: &[SourceFile]) -> usize {
     let block = |file: &SourceFile| match file.mode {
         Mode::Direct { block } => block as usize,
         Mode::Uncached | Mode::Buffered(_) => 1,
     };
-    let words = match files {
+    files.iter().map(block).max().unwrap_or(1)
+}
+
+/// The modes in words: once if they are all alike, else for each file.
+pub(super) fn modes(files: &[SourceFile]) -> String {
+    match files {
         [] => "no files".to_owned(),
         [first, rest @ ..] if rest.iter().all(|file| file.mode == first.mode) => first.mode.to_string(),
         _ => files.iter().map(|f| format!("{}: {}", f.path.display(), f.mode)).collect::<Vec<_>>().join("; "),
-    };
-    (files.iter().map(block).max().unwrap_or(1), words)
+    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -147,7 +157,7 @@ fn open_best(path: &Path) -> io::Result<(File, Mode)> {
         },
     };
     // Pages are read whole and in an order that readahead cannot guess.
-    advise(plain.as_raw_fd(), 0, 0, Advice::Random);
+    advise(plain.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM);
     Ok((plain, Mode::Buffered(why)))
 }
 
@@ -202,23 +212,9 @@ fn stated_block(file: &File) -> Option<u32> {
     Some(stat.stx_dio_offset_align.max(stat.stx_dio_mem_align))
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Advice {
-    #[cfg_attr(not(any(target_os = "linux", target_os = "android")), expect(dead_code, reason = "Linux only"))]
-    Random,
-    DontNeed,
-}
-
 /// Tells the page cache what to do with a range. Only advice: failure is no error.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn advise(fd: RawFd, offset: u64, len: u32, advice: Advice) {
-    let advice = match advice {
-        Advice::Random => libc::POSIX_FADV_RANDOM,
-        Advice::DontNeed => libc::POSIX_FADV_DONTNEED,
-    };
+fn advise(fd: RawFd, offset: u64, len: u32, advice: libc::c_int) {
     // SAFETY: touches no memory of ours.
     unsafe { libc::posix_fadvise64(fd, offset as libc::off64_t, libc::off64_t::from(len), advice) };
 }
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn advise(_fd: RawFd, _offset: u64, _len: u32, _advice: Advice) {}

@@ -9,13 +9,16 @@
 //! * `Ok` means that at least [`Read::need`] bytes of the frame are the file's bytes.
 
 mod auto;
+#[allow(unsafe_code, reason = "system calls")]
 mod file;
+#[allow(unsafe_code, reason = "maps files")]
 mod mmap;
 mod pread;
 #[cfg(test)]
 mod tests;
 mod transfer;
 #[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "hands memory to the kernel")]
 mod uring;
 
 pub use auto::{AnyStorage, Backend, Choice, OpenError, PassedOver, UnknownBackend, open};

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::file::{SourceFile, summary};
+use super::file::{SourceFile, common_block, modes};
 use super::transfer::{Step, Transfer};
 use super::{Done, OpenError, Read, Storage, Wait};
 
@@ -91,7 +91,7 @@ impl Storage for PreadStorage {
     }
 
     fn alignment(&self) -> usize {
-        summary(self.files()).0
+        common_block(self.files())
     }
 
     fn submit(&mut self, read: Read) {
@@ -115,7 +115,7 @@ impl Storage for PreadStorage {
     }
 
     fn describe(&self) -> String {
-        format!("pread by {} threads, {}", self.depth, summary(self.files()).1)
+        format!("pread by {} threads, {}", self.depth, modes(self.files()))
     }
 }
 

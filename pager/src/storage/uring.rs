@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
-use super::file::{SourceFile, summary};
+use super::file::{SourceFile, common_block, modes};
 use super::transfer::{Step, Transfer};
 use super::{Done, OpenError, Read, Storage, Wait};
 use crate::window::{Arena, Window};
@@ -76,6 +76,13 @@ impl UringStorage {
     /// What works less well than it could.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// As where nothing may be registered.
+    #[cfg(test)]
+    pub(super) fn forget_registrations(&mut self) {
+        self.ring.submitter().unregister_files().expect("no read is in flight");
+        (self.files_registered, self.registered) = (false, None);
     }
 
     /// Puts the next call of a flight in the submission queue.
@@ -165,7 +172,7 @@ impl Storage for UringStorage {
     }
 
     fn alignment(&self) -> usize {
-        summary(&self.files).0
+        common_block(&self.files)
     }
 
     fn submit(&mut self, read: Read) {
@@ -213,7 +220,7 @@ impl Storage for UringStorage {
     fn describe(&self) -> String {
         let buffers = if self.registered.is_some() { "registered buffers" } else { "plain buffers" };
         let files = if self.files_registered { "registered files" } else { "plain files" };
-        format!("io_uring, {}, {buffers}, {files}", summary(&self.files).1)
+        format!("io_uring, {}, {buffers}, {files}", modes(&self.files))
     }
 }
 

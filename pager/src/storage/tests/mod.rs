@@ -1,5 +1,9 @@
 //! Every backend over real files, on tmpfs and on disk. Where io_uring is not permitted, its tests say so and pass.
 
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "system calls")]
+mod denied;
+
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
