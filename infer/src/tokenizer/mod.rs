@@ -152,7 +152,7 @@ impl Tokenizer {
 
     /// Appends the bytes that token `id` writes. Control tokens write nothing unless `special`, and then their name.
     ///
-    /// Bytes, not text: a character may be spread over tokens. `TextStream` puts them together.
+    /// Bytes, not text: a character may be spread over tokens. [`crate::stream::TextStream`] puts them together.
     pub fn decode_piece(&self, id: u32, special: bool, out: &mut Vec<u8>) {
         let Some(&attributes) = self.attributes.get(id as usize) else { return };
         if attributes.any(Attributes::HIDDEN) && !special {
