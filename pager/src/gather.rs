@@ -133,7 +133,7 @@ impl<S: Storage, C: Clock, F: FnMut(usize, &[u8])> Gather<'_, S, C, F> {
 
     fn settle(&mut self, done: Done, now: Nanos) {
         let index = (done.tag & !SCRATCH_TAG) as usize;
-        let spec = &self.requests[index];
+        let spec = self.requests[index];
         let Pager { meter, gathering, files, .. } = &mut *self.pager;
         let since = gathering.since(&done.frame);
         let frame = gathering.give_back(done.frame);

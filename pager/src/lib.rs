@@ -13,7 +13,8 @@
 //! | `clock` | time as a value |
 //! | `window` | the arena, its frames, and who may write to one |
 //! | `storage` | the seam to flash, and the backends behind it |
-//! | `pager` | the page table: absent, loading, resident |
+//! | `table` | the page table: absent, loading, resident |
+//! | `pager` | loads, leases, evictions; the table joined to a storage |
 //! | `gather` | one-off reads beside it |
 //! | `meter`, `stats` | what was read, how long it took, who waited |
 //! | `probe` | how fast flash is at a given request size and depth |
@@ -55,6 +56,7 @@ mod pager;
 mod probe;
 mod stats;
 pub mod storage;
+mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]

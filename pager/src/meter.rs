@@ -63,7 +63,7 @@ impl<C: Clock> Meter<C> {
     }
 
     /// A read has ended well; `now` comes from [`Meter::observe`].
-    pub(crate) fn ended(&mut self, spec: &PageSpec, since: Nanos, now: Nanos) {
+    pub(crate) fn ended(&mut self, spec: PageSpec, since: Nanos, now: Nanos) {
         self.in_flight -= 1;
         self.stats.reads += 1;
         self.stats.bytes_read += spec.span().map_or(0, |span| u64::from(span.len));

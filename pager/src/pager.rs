@@ -1,15 +1,6 @@
-//! The pager: which pages are in the window, and how they come and go.
+//! The pager: asks for pages, takes them in when they come, and lends them out.
 //!
-//! One owner, no locks. A page is absent, loading or resident; a frame is free, filling or holding. The two tables
-//! point at each other by index, and a frame of memory is always in exactly one place:
-//!
-//! ```text
-//!   pages:  Absent ──load──▶ Loading(frame) ──poll──▶ Resident(frame) ──evict──▶ Absent
-//!   slots:  Free(memory)     Filling(page)            Holding(page, memory)      Free(memory)
-//!   memory:  here             in the storage           here, viewed by leases     here
-//! ```
-//!
-//! A read that fails leads back to `Absent` and `Free`. Nothing is allocated after construction.
+//! One owner, no locks. It joins the page table to a storage and keeps the books; see `table.rs` for the states.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -17,10 +8,11 @@ use std::path::PathBuf;
 use crate::clock::{Clock, Nanos};
 use crate::error::{Error, PageDefect};
 use crate::gather::Gathering;
-use crate::ids::{ALIGN, FrameId, PageId, PageSpec, Span};
+use crate::ids::{PageId, PageSpec, Span};
 use crate::meter::Meter;
 use crate::stats::Stats;
 use crate::storage::{Done, Read, ReadFault, Storage, Wait};
+use crate::table::{Flight, Place, Table};
 use crate::window::{Frame, View, Window};
 
 /// Tags of one-off reads have this bit; all others are page numbers.
@@ -85,58 +77,13 @@ impl Lease {
     }
 }
 
-/// A page's row of the table.
-#[derive(Debug)]
-struct Entry {
-    spec: PageSpec,
-    place: Place,
-    /// It was loaded before: the next load is a reread.
-    seen: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Absent,
-    Loading(FrameId),
-    Resident(FrameId),
-}
-
-/// A frame's row of the table.
-#[derive(Debug)]
-struct Slot {
-    state: SlotState,
-    /// It is in the list of arrivals, so that the list never holds a frame twice.
-    announced: bool,
-}
-
-#[derive(Debug)]
-enum SlotState {
-    Free(Frame),
-    Filling {
-        page: PageId,
-        class: Class,
-        since: Nanos,
-    },
-    Holding {
-        page: PageId,
-        frame: Frame,
-        /// It was hinted, and nobody has asked for it since.
-        unused_hint: bool,
-        /// The scheduler has not been told of it.
-        fresh: bool,
-    },
-}
-
 /// The memory layer: pages of files, in a bounded window, over a [`Storage`].
 #[derive(Debug)]
 pub struct Pager<S: Storage, C: Clock> {
     pub(crate) storage: S,
     pub(crate) meter: Meter<C>,
     pub(crate) files: Vec<PathBuf>,
-    entries: Vec<Entry>,
-    slots: Vec<Slot>,
-    free: Vec<FrameId>,
-    arrived: Vec<FrameId>,
+    table: Table,
     /// Faults of demanded pages that nobody was told of yet.
     faults: VecDeque<(PageId, ReadFault)>,
     pub(crate) gathering: Gathering,
@@ -161,12 +108,8 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         Ok(Pager {
             meter: Meter::new(clock),
             files,
-            entries: pages.into_iter().map(|spec| Entry { spec, place: Place::Absent, seen: false }).collect(),
-            // The lowest frames are used first.
-            free: frames.iter().rev().map(Frame::id).collect(),
-            arrived: Vec::with_capacity(frames.len()),
             gathering: Gathering::new(scratch, frames.len()),
-            slots: frames.into_iter().map(|frame| Slot { state: SlotState::Free(frame), announced: false }).collect(),
+            table: Table::new(pages, frames),
             faults: VecDeque::with_capacity(depth),
             done: Vec::with_capacity(depth),
             storage,
@@ -175,12 +118,12 @@ impl<S: Storage, C: Clock> Pager<S, C> {
 
     /// How many frames the window has.
     pub fn frames(&self) -> usize {
-        self.slots.len()
+        self.table.frames()
     }
 
     /// How many of them are free.
     pub fn free_frames(&self) -> usize {
-        self.free.len()
+        self.table.free_frames()
     }
 
     /// How many reads are in flight.
@@ -195,12 +138,12 @@ impl<S: Storage, C: Clock> Pager<S, C> {
 
     /// How many pages there are.
     pub fn page_count(&self) -> usize {
-        self.entries.len()
+        self.table.pages()
     }
 
     /// Where a page's bytes lie on flash.
     pub fn spec(&self, page: PageId) -> PageSpec {
-        self.entries[page.index()].spec
+        self.table.spec(page)
     }
 
     /// The storage below.
@@ -226,7 +169,7 @@ impl<S: Storage, C: Clock> Pager<S, C> {
     /// Where a page is.
     #[inline]
     pub fn state(&self, page: PageId) -> PageState {
-        match self.entries[page.index()].place {
+        match self.table.place(page) {
             Place::Absent => PageState::Absent,
             Place::Loading(_) => PageState::Loading,
             Place::Resident(_) => PageState::Resident,
@@ -239,18 +182,19 @@ impl<S: Storage, C: Clock> Pager<S, C> {
     /// with all others of the round.
     #[inline]
     pub fn load(&mut self, page: PageId, class: Class) -> Load {
-        match self.entries[page.index()].place {
+        match self.table.place(page) {
             Place::Resident(frame) => {
                 self.meter.stats.hits += 1;
                 if class == Class::Demand {
-                    self.use_hint(frame);
+                    self.meter.stats.hints_used += u64::from(self.table.use_hint(frame));
                 }
                 Load::Hit
             }
             Place::Loading(frame) => {
                 self.meter.stats.joined += 1;
-                if class == Class::Demand {
-                    self.hurry(frame);
+                if class == Class::Demand && self.table.hurry(frame) {
+                    self.meter.stats.hints_used += 1;
+                    self.meter.stats.hints_late += 1;
                 }
                 Load::Joined
             }
@@ -263,71 +207,35 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         if self.storage.in_flight() >= self.storage.depth() {
             return Load::QueueFull;
         }
-        let Some(id) = self.free.pop() else { return Load::NoFrame };
+        if self.table.free_frames() == 0 {
+            return Load::NoFrame;
+        }
+        self.meter.page_read(class, self.table.seen(page));
         let since = self.meter.started();
-        let filling = SlotState::Filling { page, class, since };
-        let SlotState::Free(frame) = std::mem::replace(&mut self.slots[id.index()].state, filling) else {
-            unreachable!("frame {} is in the free list and not free", id.0);
-        };
-        let entry = &mut self.entries[page.index()];
-        entry.place = Place::Loading(id);
-        self.meter.page_read(class, std::mem::replace(&mut entry.seen, true));
-        self.storage.submit(read_of(entry.spec, u64::from(page.0), frame));
+        let frame = self.table.begin(Flight { page, class, since }).expect("a frame is free");
+        self.storage.submit(read_of(self.table.spec(page), u64::from(page.0), frame));
         Load::Started
-    }
-
-    /// A page in flight is demanded.
-    fn hurry(&mut self, frame: FrameId) {
-        if let SlotState::Filling { class, .. } = &mut self.slots[frame.index()].state
-            && std::mem::replace(class, Class::Demand) == Class::Hint
-        {
-            self.meter.stats.hints_used += 1;
-            self.meter.stats.hints_late += 1;
-        }
-    }
-
-    /// A resident page is demanded or leased.
-    fn use_hint(&mut self, frame: FrameId) {
-        if let SlotState::Holding { unused_hint, .. } = &mut self.slots[frame.index()].state
-            && std::mem::take(unused_hint)
-        {
-            self.meter.stats.hints_used += 1;
-        }
     }
 
     /// Makes a page absent and its frame free. Refuses, and says `false`, when the page is leased, loading or absent.
     pub fn evict(&mut self, page: PageId) -> bool {
-        let Place::Resident(id) = self.entries[page.index()].place else { return false };
-        let slot = &mut self.slots[id.index()].state;
-        let SlotState::Holding { frame, unused_hint, .. } = slot else {
-            unreachable!("{page} is resident in frame {}, which holds nothing", id.0);
-        };
-        if frame.is_viewed() {
-            return false;
-        }
+        let Some(unused_hint) = self.table.evict(page) else { return false };
         self.meter.stats.evictions += 1;
-        self.meter.stats.hints_wasted += u64::from(*unused_hint);
-        take_frame(slot);
-        self.entries[page.index()].place = Place::Absent;
-        self.free.push(id);
+        self.meter.stats.hints_wasted += u64::from(unused_hint);
         true
     }
 
     /// Keeps a resident page where it is, and gives access to its bytes, until the lease is dropped.
+    #[inline]
     pub fn lease(&mut self, page: PageId) -> Option<Lease> {
-        let entry = &self.entries[page.index()];
-        let (Place::Resident(id), spec) = (entry.place, entry.spec) else { return None };
-        self.use_hint(id);
-        let SlotState::Holding { frame, .. } = &self.slots[id.index()].state else {
-            unreachable!("{page} is resident in frame {}, which holds nothing", id.0);
-        };
-        Some(Lease { page, view: frame.view(spec.offset as usize % ALIGN, spec.len as usize) })
+        let Place::Resident(frame) = self.table.place(page) else { return None };
+        self.meter.stats.hints_used += u64::from(self.table.use_hint(frame));
+        Some(Lease { page, view: self.table.view(page, frame) })
     }
 
     /// Whether any lease of a page lives.
     pub fn is_leased(&self, page: PageId) -> bool {
-        let Place::Resident(id) = self.entries[page.index()].place else { return false };
-        matches!(&self.slots[id.index()].state, SlotState::Holding { frame, .. } if frame.is_viewed())
+        self.table.is_viewed(page)
     }
 
     /// The bytes of a leased page; the same as [`Lease::bytes`].
@@ -369,24 +277,13 @@ impl<S: Storage, C: Clock> Pager<S, C> {
     }
 
     /// Names every page that became resident since the last call and still is.
-    pub fn drain_arrived(&mut self, mut tell: impl FnMut(PageId)) {
-        for id in self.arrived.drain(..) {
-            let slot = &mut self.slots[id.index()];
-            slot.announced = false;
-            if let SlotState::Holding { page, fresh, .. } = &mut slot.state
-                && std::mem::take(fresh)
-            {
-                tell(*page);
-            }
-        }
+    pub fn drain_arrived(&mut self, tell: impl FnMut(PageId)) {
+        self.table.drain_arrived(tell);
     }
 
     /// Every resident page, in the order of the frames.
     pub fn resident(&self) -> impl Iterator<Item = PageId> {
-        self.slots.iter().filter_map(|slot| match slot.state {
-            SlotState::Holding { page, .. } => Some(page),
-            _ => None,
-        })
+        self.table.resident()
     }
 
     pub(crate) fn collect(&mut self, wait: Wait) -> usize {
@@ -410,21 +307,16 @@ impl<S: Storage, C: Clock> Pager<S, C> {
             self.gathering.give_back(done.frame);
             return;
         }
-        let id = done.frame.id();
-        let SlotState::Filling { page, class, since } = self.slots[id.index()].state else {
-            unreachable!("the storage gave back frame {}, which it did not have", id.0);
-        };
+        let Flight { page, class, since } = self.table.flight(done.frame.id());
         assert_eq!(done.tag, u64::from(page.0), "the storage mixed up frames and tags");
         match done.result {
             Ok(()) => {
-                self.meter.ended(&self.entries[page.index()].spec, since, now);
-                self.arrive(page, done.frame, class == Class::Hint);
+                self.meter.ended(self.table.spec(page), since, now);
+                self.table.arrive(done.frame);
             }
             Err(fault) => {
                 self.meter.failed(class);
-                self.entries[page.index()].place = Place::Absent;
-                self.slots[id.index()].state = SlotState::Free(done.frame);
-                self.free.push(id);
+                self.table.fail(done.frame);
                 if class == Class::Demand {
                     self.faults.push_back((page, fault));
                 }
@@ -432,61 +324,20 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         }
     }
 
-    fn arrive(&mut self, page: PageId, frame: Frame, unused_hint: bool) {
-        let id = frame.id();
-        let slot = &mut self.slots[id.index()];
-        slot.state = SlotState::Holding { page, frame, unused_hint, fresh: true };
-        if !std::mem::replace(&mut slot.announced, true) {
-            self.arrived.push(id);
-        }
-        self.entries[page.index()].place = Place::Resident(id);
-    }
-
     fn first_fault(&mut self) -> Option<Error> {
         let (page, source) = self.faults.pop_front()?;
-        let PageSpec { file, offset, .. } = self.entries[page.index()].spec;
+        let PageSpec { file, offset, .. } = self.table.spec(page);
         Some(Error::Read { file: self.files[file.index()].clone(), offset, page, source })
     }
 
-    /// Checks every invariant of the two tables.
+    /// Checks every invariant of the table and the books. Slow; for tests.
     ///
     /// # Panics
     /// When one does not hold.
     pub fn validate(&self) {
-        let mut filling = 0;
-        for (i, slot) in self.slots.iter().enumerate() {
-            let id = FrameId(i as u32);
-            match &slot.state {
-                SlotState::Free(frame) => {
-                    assert_eq!(frame.id(), id);
-                    assert!(!frame.is_viewed(), "free frame {i} is leased");
-                    assert_eq!(self.free.iter().filter(|&&f| f == id).count(), 1, "frame {i} is free, once");
-                }
-                SlotState::Filling { page, .. } => {
-                    assert_eq!(self.entries[page.index()].place, Place::Loading(id));
-                    filling += 1;
-                }
-                SlotState::Holding { page, frame, fresh, .. } => {
-                    assert_eq!(frame.id(), id);
-                    assert_eq!(self.entries[page.index()].place, Place::Resident(id));
-                    assert!(!fresh || slot.announced, "{page} arrived, and nobody will be told");
-                }
-            }
-            assert_eq!(self.arrived.iter().filter(|&&f| f == id).count(), usize::from(slot.announced));
-        }
-        let free = self.slots.iter().filter(|slot| matches!(slot.state, SlotState::Free(_))).count();
-        assert_eq!(self.free.len(), free, "the free list is exactly the free frames");
-        let placed = self.entries.iter().filter(|entry| entry.place != Place::Absent).count();
-        assert_eq!(placed + free, self.slots.len(), "each frame has one page or none");
-        assert_eq!(filling + self.gathering.in_flight(), self.storage.in_flight());
+        let loading = self.table.validate();
+        assert_eq!(loading + self.gathering.in_flight(), self.storage.in_flight());
         assert_eq!(self.meter.in_flight(), self.storage.in_flight());
-    }
-}
-
-fn take_frame(slot: &mut SlotState) {
-    let placeholder = SlotState::Filling { page: PageId(u32::MAX), class: Class::Hint, since: Nanos::ZERO };
-    if let SlotState::Holding { frame, .. } = std::mem::replace(slot, placeholder) {
-        *slot = SlotState::Free(frame);
     }
 }
 

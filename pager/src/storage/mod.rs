@@ -39,9 +39,9 @@ pub struct Read {
     pub tag: u64,
     /// The file.
     pub file: FileId,
-    /// Where to read; a multiple of [`ALIGN`](crate::ALIGN).
+    /// Where to read; a multiple of [`ALIGN`].
     pub offset: u64,
-    /// How much to read into the frame's start; a multiple of [`ALIGN`](crate::ALIGN), at most the frame's length.
+    /// How much to read into the frame's start; a multiple of [`ALIGN`], at most the frame's length.
     pub len: u32,
     /// How many of these bytes must arrive; the end of the file may cut the rest.
     pub need: u32,
@@ -90,7 +90,7 @@ pub trait Storage {
     /// How many reads may be in flight at once.
     fn depth(&self) -> usize;
 
-    /// What offsets and lengths are multiples of when a read reaches the device; divides [`ALIGN`](crate::ALIGN).
+    /// What offsets and lengths are multiples of when a read reaches the device; divides [`ALIGN`].
     fn alignment(&self) -> usize;
 
     /// Takes a read. It may only start at the next [`flush`](Storage::flush) or [`reap`](Storage::reap).
