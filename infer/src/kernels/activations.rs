@@ -262,12 +262,23 @@ impl fmt::Debug for Activations {
 /// A token in 8-bit blocks of 32, by groups of 8 blocks; what the last group lacks is zero.
 #[derive(Clone, Copy)]
 pub(super) struct Q8<'a> {
+    /// Four elements of each of the 8 blocks, then the next four: element `i` of block `b` of a group is number
+    /// `i / 4 * 32 + b * 4 + i % 4`. So the lanes of a vector kernel are the blocks.
     pub(super) quants: &'a [[i8; 256]],
     pub(super) scales: &'a [[f32; 8]],
     /// The sum of the quants of each block.
     pub(super) sums: &'a [[i32; 8]],
     /// The same times the scale: `s` of the specification.
     pub(super) scaled_sums: &'a [[f32; 8]],
+}
+
+impl Q8<'_> {
+    /// The quants of block `b` in element order.
+    #[inline]
+    pub(super) fn block(&self, b: usize) -> [i8; 32] {
+        let fours: &[[i8; 4]; 64] = bytemuck::cast_ref(&self.quants[b / 8]);
+        bytemuck::cast(std::array::from_fn::<_, 8, _>(|k| fours[k * 8 + b % 8]))
+    }
 }
 
 /// A token in 8-bit blocks of 256.

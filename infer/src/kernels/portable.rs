@@ -14,7 +14,7 @@ pub(super) fn rows32<B: Block32>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], 
             let (quants, scale, min) = (block.quants(), block.scale(), block.min());
             let (group, lane) = (b / 8, b % 8);
             for (lanes, token) in lanes.iter_mut().zip(tokens) {
-                let sum = dot(&quants, &token.quants[group][lane * 32..][..32]);
+                let sum = dot(&quants, &token.block(b));
                 let mut term = sum as f32 * (scale * token.scales[group][lane]);
                 if B::HAS_MIN {
                     term += min * token.scaled_sums[group][lane];

@@ -8,6 +8,7 @@ use super::arch;
 
 /// Where a row of blocks of 32 goes. All parts are padded to whole groups.
 pub(super) struct RowQ8<'a> {
+    /// In the order that [`Q8`](super::activations::Q8) says.
     pub(super) quants: &'a mut [i8],
     pub(super) scales: &'a mut [f32],
     pub(super) sums: &'a mut [i32],
@@ -25,6 +26,8 @@ pub(super) struct RowQ8K<'a> {
 /// Quantizes `x` to blocks of 32; a last, incomplete block and the padding are as if zeros followed.
 pub(super) fn row_q8(isa: Isa, x: &[f32], mut row: RowQ8<'_>) {
     let (blocks, rest) = x.as_chunks::<32>();
+    // An incomplete last group: its blocks and those missing are woven together.
+    row.quants[x.len() / 256 * 256..].fill(0);
     match isa {
         Isa::Portable => blocks.iter().enumerate().for_each(|(b, x)| row.block(b, x)),
         #[cfg(target_arch = "x86_64")]
@@ -37,7 +40,6 @@ pub(super) fn row_q8(isa: Isa, x: &[f32], mut row: RowQ8<'_>) {
         row.block(done, &last);
         done += 1;
     }
-    row.quants[done * 32..].fill(0);
     row.scales[done..].fill(0.0);
     row.sums[done..].fill(0);
     row.scaled_sums[done..].fill(0.0);
@@ -62,11 +64,20 @@ pub(super) fn row_q8k(isa: Isa, x: &[f32], mut row: RowQ8K<'_>) {
 }
 
 impl RowQ8<'_> {
+    /// Stores the quants of block `b`.
+    #[inline(always)]
+    pub(super) fn put_quants(&mut self, b: usize, quants: &[i8; 32]) {
+        let (fours, _) = self.quants[b / 8 * 256..][..256].as_chunks_mut::<4>();
+        for (k, four) in quants.as_chunks::<4>().0.iter().enumerate() {
+            fours[k * 8 + b % 8] = *four;
+        }
+    }
+
     fn block(&mut self, b: usize, x: &[f32; 32]) {
         let Scale { inverse, scale } = Scale::of_32(largest(x));
         let quants = round(x, inverse);
         let sum = quants.iter().map(|&q| i32::from(q)).sum();
-        self.quants[b * 32..][..32].copy_from_slice(&quants);
+        self.put_quants(b, &quants);
         self.scales[b] = f16::from_f32(scale).to_f32();
         self.sums[b] = sum;
         self.scaled_sums[b] = f16::from_f32(scale * sum as f32).to_f32();

@@ -63,6 +63,7 @@ fn one_row<B: Vector256, const T: usize>(blocks: &[B], tokens: &[Q8K<'_>; T], pu
         let (mut sums, mut min_sums) = ([[zero; 8]; T], [[zero; 8]; T]);
         for (j, block) in blocks.iter().enumerate() {
             let b = g * 8 + j;
+            prefetch(block);
             let mut operands = [OPERAND; T];
             for (operand, token) in operands.iter_mut().zip(tokens) {
                 *operand = Operand {

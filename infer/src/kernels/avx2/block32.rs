@@ -1,5 +1,8 @@
-//! Dot products with blocks of 32, by groups of 8 blocks: the group is unpacked once and meets each token of the tile, and
-//! the 8 block sums become one vector, which is the vector of the terms' accumulators.
+//! Dot products with blocks of 32, by groups of 8 blocks: the group is unpacked once and meets each token of the tile.
+//!
+//! The bytes of a group are unpacked to the order of the activations, in which the lanes of a vector are the 8 blocks. So
+//! the products add up to one vector of block sums without a single horizontal step, and that vector is the one that the
+//! accumulators of the specification ask for.
 
 use std::arch::x86_64::*;
 
@@ -10,34 +13,25 @@ use crate::kernels::activations::Q8;
 use crate::kernels::blocks::Block32;
 use crate::kernels::matmul::{Sink, TILE};
 
-/// A block of 32 in vectors.
+/// Blocks of 32 in vectors.
 pub(in crate::kernels) trait Vector32: Block32 {
     /// What [`Vector32::bytes`] are.
     const RANGE: Range;
 
-    /// The quants in element order.
+    /// The quants of up to 8 blocks: vector `k` holds, for each block, elements `4 k` to `4 k + 3`. Where there is no block
+    /// they are anything, for the activations there are zero.
     ///
     /// # Safety
     ///
     /// - The caller is compiled for AVX2 and F16C.
-    unsafe fn bytes(&self) -> __m256i;
+    unsafe fn bytes(blocks: &[Self]) -> [__m256i; 8];
 
-    /// The scales of up to 8 blocks, zero where there is no block.
+    /// The scales and mins (zero where the format has none) of up to 8 blocks, zero where there is no block.
     ///
     /// # Safety
     ///
     /// - The caller is compiled for AVX2 and F16C.
-    unsafe fn scales(blocks: &[Self]) -> __m256;
-
-    /// The mins likewise.
-    ///
-    /// # Safety
-    ///
-    /// - The caller is compiled for AVX2 and F16C.
-    unsafe fn mins(_: &[Self]) -> __m256 {
-        // SAFETY: contract.
-        unsafe { _mm256_setzero_ps() }
-    }
+    unsafe fn scales(blocks: &[Self]) -> (__m256, __m256);
 }
 
 /// The range of the bytes of a block, which says how to multiply them by activations (of at most 127).
@@ -45,8 +39,10 @@ pub(in crate::kernels) trait Vector32: Block32 {
 pub(in crate::kernels) enum Range {
     /// Signed. Their magnitudes are multiplied by activations with the signs moved over.
     Signed,
-    /// From 0 to at most 31, which is `offset` more than the quants. Sums of 8 products fit 16 bits.
+    /// From 0 to `max`, which is at most 31, and `offset` more than the quants.
     Small {
+        /// Tells how many products fit 16 bits.
+        max: i32,
         /// Taken back as `offset * sum(activations)`, which is exact.
         offset: i32,
     },
@@ -69,6 +65,7 @@ fn tile<B: Vector32, const T: usize>(rows: &[B], per_row: usize, tokens: &[Q8<'_
         let mut lanes = [_mm256_setzero_ps(); T];
         let (groups, rest) = blocks.as_chunks::<8>();
         for (g, blocks) in groups.iter().enumerate() {
+            prefetch(blocks);
             group::<B, T>(blocks, g, tokens, &mut lanes);
         }
         if !rest.is_empty() {
@@ -86,14 +83,10 @@ fn tile<B: Vector32, const T: usize>(rows: &[B], per_row: usize, tokens: &[Q8<'_
 fn group<B: Vector32, const T: usize>(blocks: &[B], g: usize, tokens: &[Q8<'_>], lanes: &mut [__m256; T]) {
     // SAFETY: inlined into `tile`, which is compiled for the features.
     unsafe {
-        let mut bytes = [_mm256_setzero_si256(); 8];
-        for (bytes, block) in bytes.iter_mut().zip(blocks) {
-            *bytes = block.bytes();
-        }
-        let (scales, mins) = (B::scales(blocks), if B::HAS_MIN { B::mins(blocks) } else { _mm256_setzero_ps() });
+        let (bytes, (scales, mins)) = (B::bytes(blocks), B::scales(blocks));
         for (lanes, token) in lanes.iter_mut().zip(tokens) {
             let mut sums = sums::<B>(&bytes, &token.quants[g]);
-            if let Range::Small { offset } = B::RANGE
+            if let Range::Small { offset, .. } = B::RANGE
                 && offset != 0
             {
                 sums = _mm256_sub_epi32(sums, _mm256_mullo_epi32(load(&token.sums[g]), _mm256_set1_epi32(offset)));
@@ -113,21 +106,28 @@ fn group<B: Vector32, const T: usize>(blocks: &[B], g: usize, tokens: &[Q8<'_>],
 #[target_feature(enable = "avx2,f16c")]
 fn sums<B: Vector32>(bytes: &[__m256i; 8], quants: &[i8; 256]) -> __m256i {
     let quants: &[[i8; 32]; 8] = cast_ref(quants);
-    let mut x = [_mm256_setzero_si256(); 8];
     let ones = _mm256_set1_epi16(1);
-    if B::RANGE == Range::Signed {
-        for j in 0..8 {
-            // 128 * 127 * 2 still fits 16 bits.
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(bytes[j]), _mm256_sign_epi8(load(&quants[j]), bytes[j]));
-            x[j] = _mm256_madd_epi16(pairs, ones);
+    let mut sums = _mm256_setzero_si256();
+    match B::RANGE {
+        Range::Signed => {
+            for k in 0..8 {
+                // 128 * 127 * 2 still fits 16 bits.
+                let quants = _mm256_sign_epi8(load(&quants[k]), bytes[k]);
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(bytes[k]), quants);
+                sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
+            }
         }
-        return sums_of_8(&x);
+        Range::Small { max, .. } => {
+            // A maddubs adds two products, so eight or four of its results may be added in 16 bits.
+            let run = if max * 127 * 2 * 8 <= 32767 { 8 } else { 4 };
+            for first in (0..8).step_by(run) {
+                let mut pairs = _mm256_maddubs_epi16(bytes[first], load(&quants[first]));
+                for k in first + 1..first + run {
+                    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(bytes[k], load(&quants[k])));
+                }
+                sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
+            }
+        }
     }
-    for j in 0..8 {
-        x[j] = _mm256_maddubs_epi16(bytes[j], load(&quants[j]));
-    }
-    // Two steps in 16 bits leave sums of 8 products: at most 31 * 127 * 8 < 32768.
-    let first = _mm256_hadd_epi16(_mm256_hadd_epi16(x[0], x[1]), _mm256_hadd_epi16(x[2], x[3]));
-    let last = _mm256_hadd_epi16(_mm256_hadd_epi16(x[4], x[5]), _mm256_hadd_epi16(x[6], x[7]));
-    add_halves(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(last, ones))
+    sums
 }

@@ -59,6 +59,7 @@ pub(super) fn dot<E: VectorElement>(a: &[E], b: &[f32]) -> f32 {
     let mut lanes = [_mm256_setzero_ps(); 4];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
     for (a, b) in a.iter().zip(b) {
+        prefetch(a);
         let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
         for i in 0..4 {
             // SAFETY: this function is compiled for the features.

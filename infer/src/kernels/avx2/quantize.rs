@@ -20,8 +20,7 @@ pub(in crate::kernels) fn row_q8k(_: Avx2, blocks: &[[f32; 256]], row: &mut RowQ
 
 #[target_feature(enable = "avx2,f16c")]
 fn blocks_of_32(blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
-    let quants = row.quants.as_chunks_mut::<32>().0;
-    for (b, (x, quants)) in blocks.iter().zip(quants).enumerate() {
+    for (b, x) in blocks.iter().enumerate() {
         let Scale { inverse, scale } = Scale::of_32(largest(x));
         let rounded = round(x, inverse);
         let sum = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), rounded), _mm256_set1_epi16(1));
@@ -31,7 +30,9 @@ fn blocks_of_32(blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
         // Both numbers through half precision.
         let pair = _mm_setr_ps(scale, scale * sum as f32, 0.0, 0.0);
         let pair = _mm_cvtph_ps(_mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(pair));
-        store(quants, rounded);
+        let mut quants = [0; 32];
+        store(&mut quants, rounded);
+        row.put_quants(b, &quants);
         row.scales[b] = _mm_cvtss_f32(pair);
         row.scaled_sums[b] = _mm_cvtss_f32(_mm_movehdup_ps(pair));
         row.sums[b] = sum;

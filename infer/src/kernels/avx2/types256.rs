@@ -5,7 +5,6 @@ use std::arch::x86_64::*;
 use bytemuck::cast_ref;
 
 use super::block256::{Operand, Vector256};
-use super::types32::{look_up, nibbles};
 use super::vector::*;
 use crate::kernels::blocks::{IQ4_VALUES, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
 
@@ -235,6 +234,14 @@ impl Vector256 for Q3_K {
     fn halves(&self) -> ([u8; 2], [u8; 2]) {
         (self.d, [0; 2])
     }
+}
+
+/// Both nibbles of each byte, the low ones first.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn nibbles(qs: &[u8; 16]) -> __m256i {
+    let both = _mm256_srlv_epi32(twice(load_half(qs)), _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+    _mm256_and_si256(both, _mm256_set1_epi8(15))
 }
 
 impl Vector256 for IQ4_XS {

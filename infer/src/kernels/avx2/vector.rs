@@ -22,6 +22,22 @@ pub(super) fn load_half<T: Pod, const N: usize>(from: &[T; N]) -> __m128i {
     unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
 }
 
+/// How far before their use weights are asked for. The hardware sees the stream of a matrix too, but stops at the end of
+/// each 4 KiB page; with this, decoding from memory was 1.5 to 1.9 times as fast, and distances of 2 to 8 KiB alike.
+const AHEAD: usize = 4096;
+
+/// Asks for the memory that follows `from` by [`AHEAD`], as much of it as `from` is long.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+#[allow(unused_unsafe)] // The intrinsic became safe after the oldest compiler that this builds with.
+pub(super) fn prefetch<T>(from: &T) {
+    let start = std::ptr::from_ref(from).cast::<i8>().wrapping_add(AHEAD);
+    for line in (0..size_of_val(from)).step_by(64) {
+        // SAFETY: a prefetch is a hint; it accesses nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line)) }
+    }
+}
+
 /// Loads 8 floats.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
@@ -90,21 +106,17 @@ pub(super) fn add_halves(first: __m256i, last: __m256i) -> __m256i {
     _mm256_add_epi32(low, high)
 }
 
-/// Half-precision numbers of up to 8 blocks, widened; zero where there is no block.
+/// A half-precision number of each of up to 8 blocks, widened; zero where there is no block.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn halves<B>(blocks: &[B], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
-    let mut words = [0u64; 2];
-    for (i, block) in blocks.iter().enumerate().take(8) {
-        words[i / 4] |= u64::from(u16::from_le_bytes(half(block))) << (i % 4 * 16);
-    }
-    _mm256_cvtph_ps(_mm_set_epi64x(words[1] as i64, words[0] as i64))
+    let bits = |i: usize| blocks.get(i).map_or(0, |block| i16::from_le_bytes(half(block)));
+    _mm256_cvtph_ps(_mm_setr_epi16(bits(0), bits(1), bits(2), bits(3), bits(4), bits(5), bits(6), bits(7)))
 }
 
-/// The same for 8 blocks.
+/// The entries of a table that the nibbles index.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn halves_of_8<B>(b: &[B; 8], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
-    let bits = |i: usize| i16::from_le_bytes(half(&b[i]));
-    _mm256_cvtph_ps(_mm_setr_epi16(bits(0), bits(1), bits(2), bits(3), bits(4), bits(5), bits(6), bits(7)))
+pub(super) fn look_up(table: &[i8; 16], nibbles: __m256i) -> __m256i {
+    _mm256_shuffle_epi8(twice(load_half(table)), nibbles)
 }

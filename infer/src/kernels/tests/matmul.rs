@@ -79,7 +79,7 @@ fn agrees_with_naive_arithmetic() {
             Formats::FLOAT => f64::from(acts.float(t)[i]),
             Formats::Q8 => {
                 let q8 = acts.q8(t);
-                f64::from(q8.quants.as_flattened()[i]) * f64::from(q8.scales.as_flattened()[i / 32])
+                f64::from(q8.block(i / 32)[i % 32]) * f64::from(q8.scales.as_flattened()[i / 32])
             }
             _ => {
                 let q8k = acts.q8k(t);

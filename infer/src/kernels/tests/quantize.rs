@@ -18,7 +18,7 @@ fn quantize(isa: Isa, x: &[f32]) -> Token {
     let (q8, q8k) = (acts.q8(0), acts.q8k(0));
     Token {
         q8: (
-            q8.quants.as_flattened().to_vec(),
+            (0..q8.quants.len() * 8).flat_map(|b| q8.block(b)).collect(),
             bits(q8.scales.as_flattened()),
             q8.sums.as_flattened().to_vec(),
             bits(q8.scaled_sums.as_flattened()),
