@@ -1,0 +1,47 @@
+//! `gemma3`: five layers with a sliding window to each one that sees everything, rotary positions of their own for each
+//! kind, RMSNorm before and after each block, GeGLU, a scaled embedding.
+
+use super::{Describe, Hyper};
+use crate::model::ModelError;
+use crate::model::decoder::{Activation, Attention, Decoder, Layer, Rope, RopeScaling, RopeStyle};
+use crate::model::tensors::Tensors;
+
+/// Every sixth layer is global, unless the file says otherwise.
+const PATTERN: usize = 6;
+/// Base of the rotary positions of the layers with a window, which the file does not name.
+const LOCAL_ROPE_BASE: f32 = 10_000.0;
+/// The layers of the 27B model, which alone scales attention by the width per head instead of the head's length.
+const LAYERS_27B: usize = 62;
+
+pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
+    let shape = hyper.shape(tensors)?;
+    let describe = Describe { shape };
+    let global = hyper.rope(&shape, RopeStyle::Neox)?;
+    let base = hyper.f32_or("rope.freq_base_swa", LOCAL_ROPE_BASE)?;
+    let local = Rope { base, scaling: RopeScaling::None, ..global.clone() };
+    let (global_rope, local_rope) = (0, 1);
+    let window = hyper.sliding_window()?;
+    let global_layers = hyper.global_layers(shape.layers, PATTERN)?;
+    let layers = (0..shape.layers)
+        .map(|i| {
+            let is_global = window.is_none() || global_layers[i];
+            let attention = describe.attention(tensors, i)?;
+            Ok(Layer {
+                attention: Attention {
+                    rope: if is_global { global_rope } else { local_rope },
+                    window: if is_global { None } else { window },
+                    ..attention
+                },
+                feed_forward: describe.feed_forward(tensors, i, Activation::GeluTanh)?,
+            })
+        })
+        .collect::<Result<_, ModelError>>()?;
+    let scaled = if shape.layers == LAYERS_27B { shape.dim / shape.heads } else { shape.head_dim };
+    Ok(Decoder {
+        embedding_scale: (shape.dim as f32).sqrt(),
+        attention_scale: 1.0 / (scaled as f32).sqrt(),
+        attention_softcap: hyper.f32_if_any("attn_logit_softcapping")?,
+        logit_softcap: hyper.f32_if_any("final_logit_softcapping")?,
+        ..describe.decoder("gemma3", tensors, vec![global, local], layers)?
+    })
+}

@@ -1,0 +1,272 @@
+//! Architectures: from metadata and tensor names to a [`Decoder`]. One small file each.
+//!
+//! What most architectures share (names of tensors and keys, the usual block) is here; a file says only how its
+//! architecture differs.
+
+mod gemma3;
+mod llama;
+mod qwen2;
+mod qwen3;
+
+use crate::gguf::{Metadata, Value};
+
+use super::ModelError;
+use super::decoder::{Activation, Attention, Decoder, FeedForward, Layer, Linear, Rope, RopeScaling, RopeStyle, Shape};
+use super::tensors::Tensors;
+
+/// The architectures by the name that a file gives in `general.architecture`.
+const ARCHITECTURES: [(&str, Describer); 4] = [
+    ("llama", llama::describe),
+    ("qwen2", qwen2::describe),
+    ("qwen3", qwen3::describe),
+    ("gemma3", gemma3::describe),
+];
+
+type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
+
+/// The names of the architectures that can be run.
+pub fn supported() -> impl Iterator<Item = &'static str> {
+    ARCHITECTURES.iter().map(|(name, _)| *name)
+}
+
+/// Describes the model whose metadata is given.
+pub(super) fn describe(metadata: &Metadata, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
+    let name = metadata.str("general.architecture")?;
+    let (name, describer) = ARCHITECTURES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| ModelError::Architecture { name: name.to_owned(), supported: supported().collect() })?;
+    describer(&Hyper { metadata, prefix: name }, tensors)
+}
+
+/// Hyperparameters: the metadata whose keys begin with the architecture's name.
+pub(super) struct Hyper<'a> {
+    metadata: &'a Metadata,
+    prefix: &'static str,
+}
+
+/// Sizes beyond these are no model but a damaged file; they also keep every product within 64 bits.
+const MOST_LAYERS: usize = 4096;
+const MOST_WIDTH: usize = 1 << 20;
+
+impl Hyper<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.metadata.get(&self.key(name)).is_some()
+    }
+
+    fn size(&self, name: &str, most: usize) -> Result<usize, ModelError> {
+        let key = self.key(name);
+        let value = self.metadata.u64(&key)?;
+        match usize::try_from(value) {
+            Ok(size) if (1..=most).contains(&size) => Ok(size),
+            _ => Err(ModelError::Hyperparameter { key, value: value.to_string(), expected: format!("1 to {most}") }),
+        }
+    }
+
+    fn size_or(&self, name: &str, most: usize, default: usize) -> Result<usize, ModelError> {
+        if self.has(name) { self.size(name, most) } else { Ok(default) }
+    }
+
+    fn f32_if_any(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let key = self.key(name);
+        let value = self.metadata.f32(&key)?;
+        if value.is_finite() {
+            Ok(Some(value))
+        } else {
+            Err(ModelError::Hyperparameter { key, value: value.to_string(), expected: "a finite number".into() })
+        }
+    }
+
+    fn f32_or(&self, name: &str, default: f32) -> Result<f32, ModelError> {
+        Ok(self.f32_if_any(name)?.unwrap_or(default))
+    }
+
+    /// A positive number.
+    fn positive_or(&self, name: &str, default: f32) -> Result<f32, ModelError> {
+        match self.f32_or(name, default)? {
+            value if value > 0.0 => Ok(value),
+            value => Err(ModelError::Hyperparameter {
+                key: self.key(name),
+                value: value.to_string(),
+                expected: "more than 0".into(),
+            }),
+        }
+    }
+
+    fn shape(&self, tensors: &Tensors<'_>) -> Result<Shape, ModelError> {
+        let dim = self.size("embedding_length", MOST_WIDTH)?;
+        let heads = self.size("attention.head_count", MOST_WIDTH)?;
+        let kv_heads = self.size_or("attention.head_count_kv", MOST_WIDTH, heads)?;
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(ModelError::Hyperparameter {
+                key: self.key("attention.head_count_kv"),
+                value: kv_heads.to_string(),
+                expected: format!("a divisor of the {heads} heads"),
+            });
+        }
+        let head_dim = self.size_or("attention.key_length", MOST_WIDTH, (dim / heads).max(1))?;
+        let eps = "attention.layer_norm_rms_epsilon";
+        Ok(Shape {
+            dim,
+            heads,
+            kv_heads,
+            head_dim,
+            value_dim: self.size_or("attention.value_length", MOST_WIDTH, (dim / heads).max(1))?,
+            ffn: self.size("feed_forward_length", MOST_WIDTH)?,
+            vocab: tensors.rows_of("token_embd.weight")?,
+            layers: self.size("block_count", MOST_LAYERS)?,
+            context: self.size("context_length", u32::MAX as usize)?,
+            eps: self.metadata.f32(&self.key(eps))?,
+        })
+    }
+
+    fn rope(&self, shape: &Shape, style: RopeStyle) -> Result<Rope, ModelError> {
+        let dims = self.size_or("rope.dimension_count", shape.head_dim, shape.head_dim)?;
+        if !dims.is_multiple_of(2) {
+            return Err(ModelError::Hyperparameter {
+                key: self.key("rope.dimension_count"),
+                value: dims.to_string(),
+                expected: "an even number".into(),
+            });
+        }
+        let base = self.positive_or("rope.freq_base", 10_000.0)?;
+        Ok(Rope { style, dims, base, scaling: self.rope_scaling(shape)?, factors: None })
+    }
+
+    fn rope_scaling(&self, shape: &Shape) -> Result<RopeScaling, ModelError> {
+        // Files from before `rope.scaling.type` have `rope.scale_linear` alone.
+        let factor = self.positive_or("rope.scaling.factor", self.positive_or("rope.scale_linear", 1.0)?)?;
+        let key = self.key("rope.scaling.type");
+        let kind = if self.has("rope.scaling.type") { self.metadata.str(&key)? } else { "linear" };
+        match kind {
+            "none" => Ok(RopeScaling::None),
+            "linear" | "yarn" if factor == 1.0 => Ok(RopeScaling::None),
+            "linear" => Ok(RopeScaling::Linear { factor }),
+            "yarn" => Ok(RopeScaling::Yarn {
+                factor,
+                original_context: self
+                    .size_or("rope.scaling.original_context_length", u32::MAX as usize, shape.context)? as u32,
+                attention_factor: self.f32_or("rope.scaling.attn_factor", 1.0)?,
+                beta_fast: self.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
+                beta_slow: self.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
+            }),
+            other => Err(ModelError::Hyperparameter {
+                key,
+                value: other.to_owned(),
+                expected: "none, linear or yarn".into(),
+            }),
+        }
+    }
+
+    fn sliding_window(&self) -> Result<Option<usize>, ModelError> {
+        let name = "attention.sliding_window";
+        if !self.has(name) || self.metadata.u64(&self.key(name))? == 0 {
+            return Ok(None);
+        }
+        self.size(name, u32::MAX as usize).map(Some)
+    }
+
+    /// For each layer, whether it sees all positions although others have a window. The file says it layer by layer, or
+    /// by a number `n`: the last of every `n` layers does, and none where it is 0. Without either, `every` is the number.
+    fn global_layers(&self, layers: usize, every: usize) -> Result<Vec<bool>, ModelError> {
+        let key = self.key("attention.sliding_window_pattern");
+        let every = match self.metadata.get(&key) {
+            Some(Value::Array(_)) => {
+                let global: Vec<bool> = self.metadata.bools(&key)?.map(|windowed| !windowed).collect();
+                if global.len() != layers {
+                    let (value, expected) = (format!("a list of {}", global.len()), format!("one of {layers}, one per layer"));
+                    return Err(ModelError::Hyperparameter { key, value, expected });
+                }
+                return Ok(global);
+            }
+            Some(_) => self.metadata.u32(&key)? as usize,
+            None => every,
+        };
+        Ok((0..layers).map(|i| every != 0 && i % every == every - 1).collect())
+    }
+}
+
+/// The usual names and shapes.
+struct Describe {
+    shape: Shape,
+}
+
+impl Describe {
+    fn linear(&self, tensors: &mut Tensors<'_>, name: &str, rows: usize, cols: usize) -> Result<Linear, ModelError> {
+        Ok(Linear {
+            weight: tensors.matrix(&format!("{name}.weight"), rows, cols)?,
+            bias: tensors.vector_if_any(&format!("{name}.bias"), rows)?,
+        })
+    }
+
+    fn attention(&self, tensors: &mut Tensors<'_>, layer: usize) -> Result<Attention, ModelError> {
+        let shape = &self.shape;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let norm = tensors.vector(&name("attn_norm.weight"), shape.dim)?;
+        let query_norm = tensors.vector_if_any(&name("attn_q_norm.weight"), shape.head_dim)?;
+        let key_norm = tensors.vector_if_any(&name("attn_k_norm.weight"), shape.head_dim)?;
+        let post_norm = tensors.vector_if_any(&name("post_attention_norm.weight"), shape.dim)?;
+        tensors.step();
+        let query = self.linear(tensors, &name("attn_q"), shape.query_len(), shape.dim)?;
+        let key = self.linear(tensors, &name("attn_k"), shape.key_len(), shape.dim)?;
+        let value = self.linear(tensors, &name("attn_v"), shape.value_len(), shape.dim)?;
+        tensors.step();
+        let output = self.linear(tensors, &name("attn_output"), shape.dim, shape.attended_len())?;
+        Ok(Attention { norm, query, key, value, query_norm, key_norm, rope: 0, window: None, output, post_norm })
+    }
+
+    fn feed_forward(
+        &self,
+        tensors: &mut Tensors<'_>,
+        layer: usize,
+        activation: Activation,
+    ) -> Result<FeedForward, ModelError> {
+        let shape = &self.shape;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let norm = tensors.vector(&name("ffn_norm.weight"), shape.dim)?;
+        let post_norm = tensors.vector_if_any(&name("post_ffw_norm.weight"), shape.dim)?;
+        tensors.step();
+        let gate = self.linear(tensors, &name("ffn_gate"), shape.ffn, shape.dim)?;
+        let up = self.linear(tensors, &name("ffn_up"), shape.ffn, shape.dim)?;
+        tensors.step();
+        let down = self.linear(tensors, &name("ffn_down"), shape.dim, shape.ffn)?;
+        Ok(FeedForward { norm, gate, up, down, activation, post_norm })
+    }
+
+    /// The rest: norm and head, and the values that most architectures leave at their neutral.
+    fn decoder(
+        &self,
+        architecture: &'static str,
+        tensors: &mut Tensors<'_>,
+        mut ropes: Vec<Rope>,
+        layers: Vec<Layer>,
+    ) -> Result<Decoder, ModelError> {
+        let shape = self.shape;
+        ropes[0].factors = tensors.vector_if_any("rope_freqs.weight", ropes[0].dims / 2)?;
+        let final_norm = tensors.vector("output_norm.weight", shape.dim)?;
+        let bias = tensors.vector_if_any("output.bias", shape.vocab)?;
+        tensors.step();
+        // A tied head is the embedding itself.
+        let head = if tensors.has("output.weight") { "output.weight" } else { "token_embd.weight" };
+        let head = Linear { weight: tensors.matrix(head, shape.vocab, shape.dim)?, bias };
+        Ok(Decoder {
+            architecture,
+            shape,
+            embedding_scale: 1.0,
+            ropes,
+            attention_scale: 1.0 / (shape.head_dim as f32).sqrt(),
+            attention_softcap: None,
+            layers,
+            final_norm,
+            head,
+            logit_softcap: None,
+        })
+    }
+}

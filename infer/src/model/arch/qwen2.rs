@@ -1,0 +1,21 @@
+//! `qwen2`: Qwen 1.5, 2 and 2.5. Like Llama with rotary positions in halves and biases on queries, keys and values.
+
+use super::{Describe, Hyper};
+use crate::model::ModelError;
+use crate::model::decoder::{Activation, Decoder, Layer, RopeStyle};
+use crate::model::tensors::Tensors;
+
+pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
+    let shape = hyper.shape(tensors)?;
+    let describe = Describe { shape };
+    let rope = hyper.rope(&shape, RopeStyle::Neox)?;
+    let layers = (0..shape.layers)
+        .map(|i| {
+            Ok(Layer {
+                attention: describe.attention(tensors, i)?,
+                feed_forward: describe.feed_forward(tensors, i, Activation::Silu)?,
+            })
+        })
+        .collect::<Result<_, ModelError>>()?;
+    describe.decoder("qwen2", tensors, vec![rope], layers)
+}

@@ -1,0 +1,21 @@
+//! `qwen3`: like `qwen2` without the biases, and with an RMSNorm over each head of queries and keys.
+
+use super::{Describe, Hyper};
+use crate::model::ModelError;
+use crate::model::decoder::{Activation, Decoder, Layer, RopeStyle};
+use crate::model::tensors::Tensors;
+
+pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
+    let shape = hyper.shape(tensors)?;
+    let describe = Describe { shape };
+    let rope = hyper.rope(&shape, RopeStyle::Neox)?;
+    let layers = (0..shape.layers)
+        .map(|i| {
+            Ok(Layer {
+                attention: describe.attention(tensors, i)?,
+                feed_forward: describe.feed_forward(tensors, i, Activation::Silu)?,
+            })
+        })
+        .collect::<Result<_, ModelError>>()?;
+    describe.decoder("qwen3", tensors, vec![rope], layers)
+}

