@@ -267,6 +267,7 @@ pub(super) struct Q8<'a> {
     pub(super) quants: &'a [[i8; 256]],
     pub(super) scales: &'a [[f32; 8]],
     /// The sum of the quants of each block.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernels do not need them"))]
     pub(super) sums: &'a [[i32; 8]],
     /// The same times the scale: `s` of the specification.
     pub(super) scaled_sums: &'a [[f32; 8]],
@@ -290,5 +291,6 @@ pub(super) struct Q8K<'a> {
     /// The sums of each 16 quants of a block.
     pub(super) sums16: &'a [[i16; 16]],
     /// The sums of each 32.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernels do not need them"))]
     pub(super) sums32: &'a [[i16; 8]],
 }
