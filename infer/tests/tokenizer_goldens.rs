@@ -52,8 +52,8 @@ fn model_file(name_has: &str) -> Option<PathBuf> {
     })
 }
 
-/// The tokenizer and what it should do, unless the model is not here.
-fn load(golden: &str, name_has: &str) -> Option<(Tokenizer, Golden)> {
+/// The tokenizer of a model, unless the model is not here.
+fn tokenizer(name_has: &str) -> Option<Tokenizer> {
     let Some(path) = model_file(name_has) else {
         // Not `eprintln`, which the test harness would keep to itself.
         let note =
@@ -62,13 +62,17 @@ fn load(golden: &str, name_has: &str) -> Option<(Tokenizer, Golden)> {
         return None;
     };
     let model = Model::open(&path).unwrap();
-    let tokenizer = Tokenizer::from_metadata(&model.metadata).unwrap();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(golden);
-    Some((tokenizer, serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap()))
+    Some(Tokenizer::from_metadata(&model.metadata).unwrap())
 }
 
-fn check(golden: &str, name_has: &str) {
-    let Some((tokenizer, golden)) = load(golden, name_has) else { return };
+fn golden<T: serde::de::DeserializeOwned>(name: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn check(golden_name: &str, name_has: &str) {
+    let Some(tokenizer) = tokenizer(name_has) else { return };
+    let golden: Golden = golden(golden_name);
     let expected = &golden.model;
     assert_eq!(tokenizer.vocab_len(), expected.n_vocab);
     assert_eq!(tokenizer.bos().map_or(-1, i64::from), expected.bos);
@@ -108,9 +112,31 @@ fn check(golden: &str, name_has: &str) {
     }
 }
 
+#[derive(Deserialize)]
+struct Chat {
+    conversations: Vec<Conversation>,
+}
+
+#[derive(Deserialize)]
+struct Conversation {
+    text: String,
+    ids: Vec<u32>,
+}
+
+/// Rendered conversations, which spell special tokens out.
+fn check_chat(name: &str, name_has: &str) {
+    let Some(tokenizer) = tokenizer(name_has) else { return };
+    let mut all: BTreeMap<String, serde_json::Value> = golden("chat.json");
+    let chat: Chat = serde_json::from_value(all.remove(name).unwrap()).unwrap();
+    for conversation in chat.conversations {
+        assert_eq!(tokenizer.encode_chat(&conversation.text), conversation.ids, "{}", conversation.text);
+    }
+}
+
 #[test]
 fn smollm2() {
     check("smollm2.tokens.json", "smollm2-135m");
+    check_chat("smollm2", "smollm2-135m");
 }
 
 #[test]
@@ -121,4 +147,5 @@ fn gemma3() {
 #[test]
 fn qwen2() {
     check("qwen2-coder-1.5b.tokens.json", "qwen2.5-coder-1.5b");
+    check_chat("qwen2-coder-1.5b", "qwen2.5-coder-1.5b");
 }

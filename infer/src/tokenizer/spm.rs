@@ -17,6 +17,42 @@ pub(super) struct Spm {
     pub(super) scores: Vec<f32>,
     /// Token for each byte of a character that is no token.
     of_byte: [u32; 256],
+    neighbours: Neighbours,
+}
+
+/// Which characters follow each other within some token: a set of pairs, kept by hash, so that now and then a pair is
+/// taken for a member that is none.
+///
+/// Between two characters that do not, nothing is ever joined. A text cut there gives the same tokens, part by part,
+/// and the working space is that of the longest part.
+#[derive(Debug)]
+struct Neighbours(Box<[u64]>);
+
+impl Neighbours {
+    const BITS: u32 = 21;
+
+    fn new(pieces: &Pieces) -> Self {
+        let mut bits = vec![0; 1 << (Self::BITS - 6)];
+        for id in 0..pieces.len() as u32 {
+            // Bytes that are no UTF-8 never equal a part of a text.
+            let Ok(text) = str::from_utf8(pieces.get(id)) else { continue };
+            for (first, second) in text.chars().zip(text.chars().skip(1)) {
+                let bit = Self::bit(first, second);
+                bits[bit / 64] |= 1 << (bit % 64);
+            }
+        }
+        Self(bits.into())
+    }
+
+    fn bit(first: char, second: char) -> usize {
+        let pair = u64::from(u32::from(first)) << 32 | u64::from(u32::from(second));
+        (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::BITS)) as usize
+    }
+
+    fn may_join(&self, first: char, second: char) -> bool {
+        let bit = Self::bit(first, second);
+        self.0[bit / 64] >> (bit % 64) & 1 == 1
+    }
 }
 
 /// Working space, kept from text to text.
@@ -69,15 +105,26 @@ impl Spm {
             let token = pieces.find(&bytes::to_hex(byte)).or_else(|| pieces.find(&[byte])).or(unknown);
             *id = token.unwrap_or(NONE);
         }
-        Self { scores, of_byte }
+        Self { scores, of_byte, neighbours: Neighbours::new(pieces) }
     }
 
     pub(super) fn memory(&self) -> usize {
-        4 * self.scores.capacity() + size_of_val(&self.of_byte)
+        4 * self.scores.capacity() + size_of_val(&self.of_byte) + size_of_val(&*self.neighbours.0)
     }
 
     /// Appends the tokens of `text`, whose spaces are escaped already.
     pub(super) fn encode(&self, text: &str, pieces: &Pieces, scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let mut start = 0;
+        for ((_, first), (at, second)) in text.char_indices().zip(text.char_indices().skip(1)) {
+            if !self.neighbours.may_join(first, second) {
+                self.encode_part(&text[start..at], pieces, scratch, out);
+                start = at;
+            }
+        }
+        self.encode_part(&text[start..], pieces, scratch, out);
+    }
+
+    fn encode_part(&self, text: &str, pieces: &Pieces, scratch: &mut Scratch, out: &mut Vec<u32>) {
         let Scratch { symbols, candidates } = scratch;
         symbols.clear();
         symbols.extend(text.char_indices().zip(0..).map(|((start, c), at): (_, u32)| Symbol {

@@ -365,3 +365,22 @@ fn very_long_runs_take_no_more_than_their_share() {
     let tokenizer = Tokenizer::new(spm_source(&SPM)).unwrap();
     assert_eq!(tokenizer.encode(&"ab".repeat(200_000), EncodeOptions::default()).len(), 200_000);
 }
+
+#[test]
+fn plain_text_vocabularies_have_words_with_spaces_and_bytes_for_the_rest() {
+    let tokens = ["<bos>", "<0xC3>", "<0xA9>", "a", "b", "\u{2581}", "\u{2581}a", "ab", "\n", "\n\n"];
+    let merges = ["\u{2581} a", "a b", "\u{2581}a b"];
+    let tokenizer = Tokenizer::new(VocabSource {
+        model: "gemma4",
+        tokens: Some(Box::new(tokens.iter().map(|token| token.as_bytes()))),
+        types: Some(Box::new([3, 6, 6, 1, 1, 1, 1, 1, 1, 1].into_iter())),
+        merges: Some(Box::new(merges.iter().map(|merge| merge.as_bytes()))),
+        ids: SpecialIds { bos: Some(0), ..SpecialIds::default() },
+        ..VocabSource::default()
+    })
+    .unwrap();
+    let ids = tokenizer.encode("ab a\u{e9}b\n\n\nb", EncodeOptions { add_special: true, parse_special: false });
+    assert_eq!(ids, [0, 7, 6, 1, 2, 4, 8, 8, 8, 4]);
+    assert_eq!(tokenizer.encode("a\n\n", EncodeOptions::default()), [3, 9]);
+    assert_eq!(tokenizer.decode(&ids, false), "ab a\u{e9}b\n\n\nb");
+}

@@ -14,6 +14,9 @@ mod scan;
 mod set;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use self::class::{Class, class};
 use self::scan::{class_is, class_run, peek, run, run_at_most};
 use self::set::Set;

@@ -109,7 +109,8 @@ const NAMES: &[(&[&str], PreTokenizer)] = &[
     (&["superbpe"], plain(&[ALL_DIGITS, CutBeforeThrees])),
     (&["chameleon"],
      PreTokenizer { add_bos: true, ..plain(&[Sentinel, Image, Indent, DIGITS, UpTo(1, ASCII_SYMBOLS), Gpt2]) }),
-    (&["gemma4", "granite-embed-multi-311m", "sarvam-moe"], plain_text()),
+    (&["gemma4", "granite-embed-multi-311m"], PreTokenizer { add_bos: true, ..plain_text() }),
+    (&["sarvam-moe"], plain_text()),
 ];
 
 /// The pre-tokenizer of that name.
