@@ -231,6 +231,10 @@ impl Drop for UringStorage {
         while self.in_flight() > 0 {
             self.reap(Wait::One, &mut done);
         }
+        // Closing the ring alone lets go of the files some time later: whoever unmounts or deletes next would find them busy.
+        let submitter = self.ring.submitter();
+        let _ = submitter.unregister_files();
+        let _ = submitter.unregister_buffers();
     }
 }
 

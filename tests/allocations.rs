@@ -1,0 +1,70 @@
+//! After warm-up a token allocates nothing, on any thread: forward pass, streaming, sampling and text together.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use forebay_infer::open::{Loaded, Options, open_engine};
+use forebay_infer::sampler::{Sampler, SamplerParams};
+use forebay_infer::stream::TextStream;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is handed to the system's allocator as it is; counting changes nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One test only, in a process of its own: others would be counted too.
+#[test]
+fn a_token_allocates_nothing() {
+    let Some(path) = common::model("smollm2-135m-instruct") else { return };
+    let loaded = Loaded::open(&path).unwrap();
+    let base = common::options(256);
+    let streamed = loaded.map.streamed_bytes();
+    let half = forebay::measure::ceiling_for_window(&loaded, &base, streamed / 2).unwrap();
+    for (what, ram) in [("resident", base.ram), ("half of it streamed", half)] {
+        let (mut engine, ..) = open_engine(&loaded.gguf, &loaded.map, &Options { ram, ..base }).unwrap();
+        let params = SamplerParams { repeat_penalty: 1.1, seed: 1, ..SamplerParams::default() };
+        let mut sampler = Sampler::new(params, loaded.tokenizer.vocab_len()).unwrap();
+        let mut stream = TextStream::new(["a stop string that never comes"]).unwrap();
+        let mut piece = Vec::with_capacity(256);
+        let mut letters = 0;
+        let mut token = 17;
+        let mut turn = || {
+            engine.forward(&[token], |_| ()).unwrap();
+            token = sampler.sample(engine.logits_mut()).unwrap();
+            sampler.accept(token);
+            piece.clear();
+            loaded.tokenizer.decode_piece(token, true, &mut piece);
+            stream.feed(&piece, &mut |text| letters += text.len());
+        };
+        (0..80).for_each(|_| turn()); // Longer than the penalties look back.
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        (0..16).for_each(|_| turn());
+        let after = ALLOCATIONS.load(Ordering::Relaxed);
+        assert_eq!(after - before, 0, "allocations of 16 tokens, {what}");
+        assert!(letters > 0);
+    }
+}

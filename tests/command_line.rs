@@ -1,0 +1,131 @@
+//! The program as its users run it: answers, machine-readable output, exit codes, and the ceiling on the whole process.
+#![allow(clippy::disallowed_methods)] // Tests make files.
+
+mod common;
+
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn forebay(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.args(args).env_remove("FOREBAY_LOG").stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[track_caller]
+fn fails(args: &[&str], code: i32, message: &str) {
+    let output = forebay(args);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert!(stderr.contains(message), "{args:?}: {stderr}");
+    assert!(output.stdout.is_empty(), "{args:?}: an error leaves standard output empty");
+}
+
+#[test]
+fn a_question_is_answered_sensibly() {
+    if common::model("smollm2-135m-instruct").is_none() {
+        return;
+    }
+    let output = forebay(&["run", "-p", "What is the capital of France?", "-n", "32"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("Paris"), "{}", text(&output.stdout));
+    assert_eq!(text(&output.stderr), "", "nothing to complain of");
+}
+
+#[test]
+fn the_whole_process_stays_below_its_ceiling() {
+    if common::model("smollm2-135m-instruct").is_none() {
+        return;
+    }
+    for mib in [40u64, 56, 80] {
+        let ram = format!("{mib}MiB");
+        let args = ["run", "-p", "Count to twenty.", "-n", "24", "--ignore-eos", "--ram", &ram, "--json"];
+        let output = forebay(&args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let peak = report["memory"]["peak_resident"].as_u64().unwrap();
+        assert!(peak <= mib << 20, "{} KiB at a ceiling of {mib} MiB", peak >> 10);
+        assert_eq!(report["finish"], "length");
+        assert_eq!(report["tokens"].as_array().unwrap().len(), 24);
+        assert!(report["flash"]["bytes_read"].as_u64().unwrap() > 0, "the model does not fit: it must be streamed");
+    }
+}
+
+#[test]
+fn a_stop_string_ends_the_text_before_it() {
+    if common::model("smollm2-135m-instruct").is_none() {
+        return;
+    }
+    let args = ["run", "-p", "What is the capital of France?", "-n", "32", "--stop", "Par", "--json"];
+    let output = forebay(&args);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["finish"], "stop");
+    assert!(!report["text"].as_str().unwrap().contains("Par"));
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    if common::model("smollm2-135m-instruct").is_none() {
+        return;
+    }
+    let run = |seed: &str| {
+        text(&forebay(&["run", "-p", "Tell a story.", "-n", "16", "--temp", "1.5", "--seed", seed]).stdout)
+    };
+    assert_eq!(run("7"), run("7"));
+    assert_ne!(run("7"), run("8"));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_numbers() {
+    if common::model("smollm2-135m-instruct").is_none() {
+        return;
+    }
+    fails(&["run", "-p", "x", "--ram", "4MiB"], 3, "a ceiling of 4.0 MiB is too small for this model: the least is ");
+    fails(&["run", "-p", "one two three", "--ctx", "2"], 3, "the context of 2 tokens is full");
+    fails(&["run", "-p", ""], 1, "");
+    fails(&["run", "-p", "x", "--top-p", "1.5"], 1, "top_p");
+}
+
+#[test]
+fn bad_input_is_named() {
+    fails(&["run", "no/such/model.gguf", "-p", "x"], 1, "no/such/model.gguf: no such file");
+    fails(&["run", "no-such-name", "-p", "x"], 6, "there is no model 'no-such-name' to fetch; there are ");
+    fails(&["run", "-p", "x", "--ram", "much"], 2, "'much' is no size");
+    fails(&["run"], 2, "--prompt");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.gguf");
+    std::fs::write(&path, b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff").unwrap();
+    fails(&["inspect", path.to_str().unwrap()], 4, "damaged.gguf");
+}
+
+#[test]
+fn a_model_that_shrinks_below_its_header_is_an_error() {
+    let Some(model) = common::model("smollm2-135m-instruct") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("short.gguf");
+    std::fs::copy(&model, &path).unwrap();
+    let whole = std::fs::metadata(&path).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(whole - 1000).unwrap();
+    fails(&["run", path.to_str().unwrap(), "-p", "x"], 4, "short.gguf");
+}
+
+#[test]
+fn inspect_and_plan_speak_json() {
+    if common::model("smollm2-135m-instruct").is_none() {
+        return;
+    }
+    let inspected: Value = serde_json::from_slice(&forebay(&["inspect", "--json"]).stdout).unwrap();
+    assert_eq!(inspected["metadata"]["general.architecture"], "llama");
+    assert_eq!(inspected["tensors"].as_array().unwrap().len(), 272);
+    let args = ["plan", "--ram", "64MiB", "--ctx", "256", "--no-measure", "--json"];
+    let plan: Value = serde_json::from_slice(&forebay(&args).stdout).unwrap();
+    let of = |key: &str| plan[key].as_u64().unwrap();
+    assert_eq!(of("read_per_token"), of("streamed_bytes") - of("window"));
+    let parts =
+        ["process", "resident_vectors", "kv_cache", "logits", "activations", "embedding_rows", "reserve", "window"];
+    assert!(parts.iter().map(|p| of(p)).sum::<u64>() <= 64 << 20);
+}
