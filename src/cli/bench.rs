@@ -71,7 +71,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
             let frame_len = forebay::infer::open::divide(&loaded.map, &at)
                 .map_err(forebay::infer::open::OpenError::from)?
                 .frame_len;
-            let rate = || flash_rate(&loaded.gguf.files, &at, frame_len, streamed / 2, &SystemClock::new());
+            let rate = || flash_rate(&loaded.gguf.files, &at, frame_len, streamed, &SystemClock::new());
             let before = rate()?;
             let decoding = decode(&loaded, &at, prompt, tokens)?;
             samples.push(Sample { decoding, rate: (before + rate()?) / 2.0, resident });

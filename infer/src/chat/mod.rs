@@ -74,6 +74,9 @@ fn in_line(line: &Option<usize>) -> String {
     line.map_or_else(String::new, |line| format!(" in line {line}"))
 }
 
+/// Instructions that rendering may take: thousands of times what templates need, and too few for one that was made to
+/// run for ever.
+const FUEL: u64 = 100_000_000;
 const NAME: &str = "chat_template";
 /// Where templates find the time, out of their sight by its spelling.
 const TIME: &str = "__unix_seconds";
@@ -94,6 +97,7 @@ impl ChatTemplate {
     /// A template, with the texts of the tokens that begin and end a text.
     pub fn new(template: &str, bos: &str, eos: &str) -> Result<Self, ChatError> {
         let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);

@@ -325,8 +325,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
 
     /// x += down(act(gate(h)) * up(h)), with h = norm(x).
     fn feed_forward(&mut self, layer: usize, n: usize, [gate_up, down]: [StepId; 2]) -> Result<(), EngineError> {
-        let FeedForward { norm, gate, up, down: out, activation, post_norm } =
-            self.decoder.layers[layer].feed_forward;
+        let FeedForward { norm, gate, up, down: out, activation, post_norm } = self.decoder.layers[layer].feed_forward;
         let ffn = self.decoder.shape.ffn;
         self.norm_x(norm, n);
         self.multiply(gate_up, Source::H, n, Target::Wide, 2 * ffn)?;
@@ -352,7 +351,12 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     fn head(&mut self, n: usize, step: StepId) -> Result<(), EngineError> {
         let Shape { dim, vocab, eps, .. } = self.decoder.shape;
         let Self { scratch, vectors, .. } = self;
-        ops::rms_norm(&scratch.x[(n - 1) * dim..n * dim], &vectors[self.decoder.final_norm], eps, &mut scratch.h[..dim]);
+        ops::rms_norm(
+            &scratch.x[(n - 1) * dim..n * dim],
+            &vectors[self.decoder.final_norm],
+            eps,
+            &mut scratch.h[..dim],
+        );
         self.multiply(step, Source::H, 1, Target::Logits, vocab)?;
         add_bias(self.decoder.head, &self.vectors, &mut self.logits);
         if let Some(cap) = self.decoder.logit_softcap {

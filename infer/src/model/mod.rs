@@ -31,6 +31,8 @@ pub enum ModelError {
     Hyperparameter { key: String, value: String, expected: String },
     #[error("tensor {name} is missing")]
     MissingTensor { name: String },
+    #[error("tensor {name} is unknown to this architecture: without it the logits would be wrong")]
+    UnusedTensor { name: String },
     #[error("tensor {name} has the shape {found:?}, expected {expected:?}")]
     Shape { name: String, found: Vec<u64>, expected: Vec<u64> },
     #[error("tensor {name} is stored as {ty}, for which there is no kernel")]
@@ -56,12 +58,13 @@ impl ModelMap {
     /// Describes the model in a file whose header was read.
     ///
     /// # Errors
-    /// When the architecture is unknown, a hyperparameter is missing or absurd, or a tensor is missing, of another shape
-    /// than the hyperparameters say, or of a type without a kernel.
+    /// When the architecture is unknown, a hyperparameter is missing or absurd, or a tensor is missing, not known, of another
+    /// shape than the hyperparameters say, or of a type without a kernel.
     pub fn new(model: &gguf::Model) -> Result<Self, ModelError> {
         let mut tensors = Tensors::new(model);
         let decoder = arch::describe(&model.metadata, &mut tensors)?;
         let embedding = tensors.embedding("token_embd.weight", decoder.shape.vocab, decoder.shape.dim)?;
+        tensors.check_all_used()?;
         let (matrices, vectors, steps) = tensors.finish();
         Ok(ModelMap { decoder, matrices, steps, vectors, embedding })
     }

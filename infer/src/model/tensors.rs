@@ -1,9 +1,11 @@
 //! The tensors that a decoder uses, checked against the shapes that it expects and put in the order of the plan.
 
+use std::collections::HashSet;
+
 use crate::gguf::{self, Tensor, TensorType};
 
-use super::decoder::{MatrixId, VectorId};
 use super::ModelError;
+use super::decoder::{MatrixId, VectorId};
 
 /// A weight that is streamed, page by page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,11 +58,13 @@ pub struct Tensors<'a> {
     matrices: Vec<Matrix>,
     vectors: Vec<Vector>,
     steps: Vec<u32>,
+    /// Names of the tensors that were asked for.
+    used: HashSet<&'a str>,
 }
 
 impl<'a> Tensors<'a> {
     pub(super) fn new(model: &'a gguf::Model) -> Self {
-        Tensors { model, matrices: Vec::new(), vectors: Vec::new(), steps: Vec::new() }
+        Tensors { model, matrices: Vec::new(), vectors: Vec::new(), steps: Vec::new(), used: HashSet::new() }
     }
 
     /// Whether the file has a tensor of this name.
@@ -112,21 +116,35 @@ impl<'a> Tensors<'a> {
     }
 
     /// The embedding: a matrix that is not streamed, as a token needs one row of it.
-    pub(super) fn embedding(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
+    pub(super) fn embedding(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
         matrix(self.find(name)?, rows, cols)
     }
 
     /// Rows of a matrix, before its shape is known: the size of the vocabulary is that of the embedding.
-    pub(super) fn rows_of(&self, name: &str) -> Result<usize, ModelError> {
+    pub(super) fn rows_of(&mut self, name: &str) -> Result<usize, ModelError> {
         Ok(self.find(name)?.rows())
     }
 
+    /// That every tensor of the file was asked for.
+    ///
+    /// # Errors
+    /// When one was not: the model computes something that we do not.
+    pub(super) fn check_all_used(&self) -> Result<(), ModelError> {
+        match self.model.tensors.iter().find(|tensor| !self.used.contains(tensor.name.as_str())) {
+            Some(tensor) => Err(ModelError::UnusedTensor { name: tensor.name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// What was asked for: matrices, vectors, and how many matrices each step has.
     pub(super) fn finish(self) -> (Vec<Matrix>, Vec<Vector>, Vec<u32>) {
         (self.matrices, self.vectors, self.steps)
     }
 
-    fn find(&self, name: &str) -> Result<&'a Tensor, ModelError> {
-        self.model.tensor(name).ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() })
+    fn find(&mut self, name: &str) -> Result<&'a Tensor, ModelError> {
+        let tensor = self.model.tensor(name).ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() })?;
+        self.used.insert(&tensor.name);
+        Ok(tensor)
     }
 }
 
@@ -140,11 +158,7 @@ fn matrix(tensor: &Tensor, rows: usize, cols: usize) -> Result<Matrix, ModelErro
 }
 
 fn check_kernel(tensor: &Tensor) -> Result<(), ModelError> {
-    if tensor.ty.has_kernel() {
-        Ok(())
-    } else {
-        Err(ModelError::NoKernel { name: tensor.name.clone(), ty: tensor.ty })
-    }
+    if tensor.ty.has_kernel() { Ok(()) } else { Err(ModelError::NoKernel { name: tensor.name.clone(), ty: tensor.ty }) }
 }
 
 fn shape_error(tensor: &Tensor, expected: &[usize]) -> ModelError {

@@ -3,8 +3,8 @@
 use forebay_pager::{Clock, FileId, Lease, PageSpec, Storage};
 use forebay_prefetch::{Layout, Pass, Plan, Scheduler, SchedulerError, SchedulerOptions, StepId, TensorExtent};
 
-use super::tensors::Matrix;
 use super::ModelMap;
+use super::tensors::Matrix;
 use crate::gguf::TensorType;
 use crate::kernels::{Activations, Isa, Part, Pool, dequantize_row, matmul};
 

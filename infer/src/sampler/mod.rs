@@ -11,17 +11,22 @@
 //!
 //! Probabilities in steps 4 and 5 are those at temperature 1. Equal logits are ordered by id, and the exponential is
 //! computed in software, so a seed gives the same tokens for the same logits on every machine and in every release
-//! (the generator is [`rng`](self::rng)'s). No call after [`Sampler::new`] allocates.
+//! (the generator is xoshiro256++, seeded by SplitMix64; a test pins its numbers). No call after [`Sampler::new`] allocates.
 
 mod params;
-pub mod rng;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::params::{SamplerError, SamplerParams};
 
-use self::rng::Xoshiro256;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
+
+/// A number from 0 up to, but not including, 1, of 53 random bits.
+fn unit(rng: &mut Xoshiro256PlusPlus) -> f64 {
+    (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+}
 
 /// A token that may be chosen.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +49,7 @@ pub struct Sampler {
     vocab: usize,
     candidates: Vec<Candidate>,
     last: Last,
-    rng: Xoshiro256,
+    rng: Xoshiro256PlusPlus,
 }
 
 impl Sampler {
@@ -53,7 +58,7 @@ impl Sampler {
         params.check(vocab)?;
         let room = if params.temperature > 0.0 { vocab } else { 0 };
         let last_n = if params.penalizes() { params.last_n } else { 0 };
-        let rng = Xoshiro256::new(params.seed);
+        let rng = Xoshiro256PlusPlus::seed_from_u64(params.seed);
         Ok(Self { params, vocab, candidates: Vec::with_capacity(room), last: Last::new(last_n), rng })
     }
 
@@ -75,7 +80,7 @@ impl Sampler {
     /// Forgets the last tokens, and starts the draws over.
     pub fn reset(&mut self) {
         self.last.clear();
-        self.rng = Xoshiro256::new(self.params.seed);
+        self.rng = Xoshiro256PlusPlus::seed_from_u64(self.params.seed);
     }
 
     /// The next token. The logits are changed by bias and penalties.
@@ -167,7 +172,7 @@ impl Sampler {
         let temperature = self.params.temperature;
         let weight = |c: &Candidate| f64::from(libm::expf((c.logit - best.logit) / temperature));
         let total: f64 = self.candidates.iter().map(weight).sum();
-        let mut left = self.rng.unit() * total;
+        let mut left = unit(&mut self.rng) * total;
         let mut chosen = best.id;
         for candidate in &self.candidates {
             let weight = weight(candidate);

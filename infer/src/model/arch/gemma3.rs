@@ -15,7 +15,7 @@ const LAYERS_27B: usize = 62;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape };
+    let describe = Describe { shape, head_norms: true, post_norms: true };
     let global = hyper.rope(&shape, RopeStyle::Neox)?;
     let base = hyper.f32_or("rope.freq_base_swa", LOCAL_ROPE_BASE)?;
     let local = Rope { base, scaling: RopeScaling::None, ..global.clone() };
@@ -36,12 +36,12 @@ pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<D
             })
         })
         .collect::<Result<_, ModelError>>()?;
-    let scaled = if shape.layers == LAYERS_27B { shape.dim / shape.heads } else { shape.head_dim };
+    let scaled = if shape.layers == LAYERS_27B { (shape.dim / shape.heads).max(1) } else { shape.head_dim };
     Ok(Decoder {
         embedding_scale: (shape.dim as f32).sqrt(),
         attention_scale: 1.0 / (scaled as f32).sqrt(),
-        attention_softcap: hyper.f32_if_any("attn_logit_softcapping")?,
-        logit_softcap: hyper.f32_if_any("final_logit_softcapping")?,
+        attention_softcap: hyper.softcap("attn_logit_softcapping")?,
+        logit_softcap: hyper.softcap("final_logit_softcapping")?,
         ..describe.decoder("gemma3", tensors, vec![global, local], layers)?
     })
 }

@@ -7,7 +7,7 @@ use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape };
+    let describe = Describe { shape, head_norms: false, post_norms: false };
     let rope = hyper.rope(&shape, RopeStyle::Norm)?;
     let window = hyper.sliding_window()?;
     let layers = (0..shape.layers)

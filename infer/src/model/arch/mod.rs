@@ -11,16 +11,14 @@ mod qwen3;
 use crate::gguf::{Metadata, Value};
 
 use super::ModelError;
-use super::decoder::{Activation, Attention, Decoder, FeedForward, Layer, Linear, Rope, RopeScaling, RopeStyle, Shape};
+use super::decoder::{
+    Activation, Attention, Decoder, FeedForward, Layer, Linear, Rope, RopeScaling, RopeStyle, Shape, VectorId,
+};
 use super::tensors::Tensors;
 
 /// The architectures by the name that a file gives in `general.architecture`.
-const ARCHITECTURES: [(&str, Describer); 4] = [
-    ("llama", llama::describe),
-    ("qwen2", qwen2::describe),
-    ("qwen3", qwen3::describe),
-    ("gemma3", gemma3::describe),
-];
+const ARCHITECTURES: [(&str, Describer); 4] =
+    [("llama", llama::describe), ("qwen2", qwen2::describe), ("qwen3", qwen3::describe), ("gemma3", gemma3::describe)];
 
 type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
 
@@ -100,7 +98,7 @@ impl Hyper<'_> {
         }
     }
 
-    fn shape(&self, tensors: &Tensors<'_>) -> Result<Shape, ModelError> {
+    fn shape(&self, tensors: &mut Tensors<'_>) -> Result<Shape, ModelError> {
         let dim = self.size("embedding_length", MOST_WIDTH)?;
         let heads = self.size("attention.head_count", MOST_WIDTH)?;
         let kv_heads = self.size_or("attention.head_count_kv", MOST_WIDTH, heads)?;
@@ -112,7 +110,14 @@ impl Hyper<'_> {
             });
         }
         let head_dim = self.size_or("attention.key_length", MOST_WIDTH, (dim / heads).max(1))?;
-        let eps = "attention.layer_norm_rms_epsilon";
+        let eps = self.key("attention.layer_norm_rms_epsilon");
+        let eps = match self.metadata.f32(&eps)? {
+            value if value.is_finite() && value >= 0.0 => value,
+            value => {
+                let (value, expected) = (value.to_string(), "a number from 0 on".to_owned());
+                return Err(ModelError::Hyperparameter { key: eps, value, expected });
+            }
+        };
         Ok(Shape {
             dim,
             heads,
@@ -123,7 +128,7 @@ impl Hyper<'_> {
             vocab: tensors.rows_of("token_embd.weight")?,
             layers: self.size("block_count", MOST_LAYERS)?,
             context: self.size("context_length", u32::MAX as usize)?,
-            eps: self.metadata.f32(&self.key(eps))?,
+            eps,
         })
     }
 
@@ -151,8 +156,11 @@ impl Hyper<'_> {
             "linear" => Ok(RopeScaling::Linear { factor }),
             "yarn" => Ok(RopeScaling::Yarn {
                 factor,
-                original_context: self
-                    .size_or("rope.scaling.original_context_length", u32::MAX as usize, shape.context)? as u32,
+                original_context: self.size_or(
+                    "rope.scaling.original_context_length",
+                    u32::MAX as usize,
+                    shape.context,
+                )? as u32,
                 attention_factor: self.f32_or("rope.scaling.attn_factor", 1.0)?,
                 beta_fast: self.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
                 beta_slow: self.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
@@ -163,6 +171,11 @@ impl Hyper<'_> {
                 expected: "none, linear or yarn".into(),
             }),
         }
+    }
+
+    /// A cap of 0 is none, as in llama.cpp.
+    fn softcap(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        Ok(self.f32_if_any(name)?.filter(|cap| *cap != 0.0))
     }
 
     fn sliding_window(&self) -> Result<Option<usize>, ModelError> {
@@ -181,7 +194,8 @@ impl Hyper<'_> {
             Some(Value::Array(_)) => {
                 let global: Vec<bool> = self.metadata.bools(&key)?.map(|windowed| !windowed).collect();
                 if global.len() != layers {
-                    let (value, expected) = (format!("a list of {}", global.len()), format!("one of {layers}, one per layer"));
+                    let (value, expected) =
+                        (format!("a list of {}", global.len()), format!("one of {layers}, one per layer"));
                     return Err(ModelError::Hyperparameter { key, value, expected });
                 }
                 return Ok(global);
@@ -196,6 +210,10 @@ impl Hyper<'_> {
 /// The usual names and shapes.
 struct Describe {
     shape: Shape,
+    /// Whether queries and keys have a norm over each head.
+    head_norms: bool,
+    /// Whether attention and feed-forward have a norm after them, too.
+    post_norms: bool,
 }
 
 impl Describe {
@@ -206,13 +224,18 @@ impl Describe {
         })
     }
 
+    /// A norm that an architecture either has in every layer or does not have.
+    fn norm_if(has: bool, tensors: &mut Tensors<'_>, name: &str, len: usize) -> Result<Option<VectorId>, ModelError> {
+        has.then(|| tensors.vector(name, len)).transpose()
+    }
+
     fn attention(&self, tensors: &mut Tensors<'_>, layer: usize) -> Result<Attention, ModelError> {
         let shape = &self.shape;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let norm = tensors.vector(&name("attn_norm.weight"), shape.dim)?;
-        let query_norm = tensors.vector_if_any(&name("attn_q_norm.weight"), shape.head_dim)?;
-        let key_norm = tensors.vector_if_any(&name("attn_k_norm.weight"), shape.head_dim)?;
-        let post_norm = tensors.vector_if_any(&name("post_attention_norm.weight"), shape.dim)?;
+        let query_norm = Self::norm_if(self.head_norms, tensors, &name("attn_q_norm.weight"), shape.head_dim)?;
+        let key_norm = Self::norm_if(self.head_norms, tensors, &name("attn_k_norm.weight"), shape.head_dim)?;
+        let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_attention_norm.weight"), shape.dim)?;
         tensors.step();
         let query = self.linear(tensors, &name("attn_q"), shape.query_len(), shape.dim)?;
         let key = self.linear(tensors, &name("attn_k"), shape.key_len(), shape.dim)?;
@@ -231,7 +254,7 @@ impl Describe {
         let shape = &self.shape;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let norm = tensors.vector(&name("ffn_norm.weight"), shape.dim)?;
-        let post_norm = tensors.vector_if_any(&name("post_ffw_norm.weight"), shape.dim)?;
+        let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), shape.dim)?;
         tensors.step();
         let gate = self.linear(tensors, &name("ffn_gate"), shape.ffn, shape.dim)?;
         let up = self.linear(tensors, &name("ffn_up"), shape.ffn, shape.dim)?;
