@@ -108,13 +108,13 @@ def tensors(f: Fixture):
             yield norm(f"{blk}.attn_k_norm", f.head_dim, mean=1.2)
         yield from matrix(f"{blk}.attn_output", f.dim, f.heads * f.head_dim)
         if f.post_norm:
-            yield norm(f"{blk}.post_attention_norm")
+            yield norm(f"{blk}.post_attention_norm", mean=0.5)
         yield norm(f"{blk}.ffn_norm")
         yield from matrix(f"{blk}.ffn_gate", f.ffn, f.dim, 1.5)
         yield from matrix(f"{blk}.ffn_up", f.ffn, f.dim)
         yield from matrix(f"{blk}.ffn_down", f.dim, f.ffn)
         if f.post_norm:
-            yield norm(f"{blk}.post_ffw_norm")
+            yield norm(f"{blk}.post_ffw_norm", mean=0.5)
     yield norm("output_norm")
     if not f.tied:
         yield random("output.weight", f.vocab, f.dim, std=2 / np.sqrt(f.dim))

@@ -4,9 +4,8 @@
     python make_dequant_golden.py [--out FILE]
 
 For each type some blocks of random bytes, and the f32 they are worth. Every byte pattern is a valid block but for its
-scales, which are written over with numbers of a size that models have: of either sign, half of them subnormal in one block
-in four, zero in one in eight. `gguf.quants` gives the values; it computes them as the format is defined (one rounding for
-each operation), and where its order of operations differs from the C library's the result is the same bits.
+scales, which are written over: with numbers of a size that models have, of either sign; with a subnormal in one block of
+four; with a zero in one of eight. The C library's `to_float` gives the same bits as this package.
 """
 
 import argparse
