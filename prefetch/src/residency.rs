@@ -18,8 +18,8 @@
 pub fn keep_set(lens: &[u32], frame_len: usize, keep: usize) -> Vec<bool> {
     let mut kept = vec![false; lens.len()];
     let mut left = keep.min(lens.len());
-    // Sixteenths of a frame: pages in one bucket are equally worth keeping.
-    let bucket = |len: u32| (len as usize * 16).div_ceil(frame_len.max(1));
+    // Thirty-seconds of a frame: pages in one bucket are equally worth keeping.
+    let bucket = |len: u32| (len as usize * 32).div_ceil(frame_len.max(1));
     let mut buckets: Vec<usize> = lens.iter().map(|&len| bucket(len)).collect();
     let by_page = buckets.clone();
     buckets.sort_unstable();

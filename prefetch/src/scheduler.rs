@@ -67,6 +67,8 @@ pub struct Scheduler<S: Storage, C: Clock> {
     ready: Vec<Lease>,
     /// Emptied after every use; kept for its capacity.
     arrived: Vec<PageId>,
+    /// For each page, the use that it was last read for.
+    due: Vec<Position>,
     /// For each page, whether the current step has had it: once computed it may be evicted, and must not be read again.
     taken: Vec<bool>,
     /// Pages of the current step not yet given back.
@@ -126,6 +128,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             pass: 0,
             pass_end,
             step: StepId(0),
+            due: vec![0; pages],
             taken: vec![false; pages],
             unfinished: 0,
             demand_at: 0,
@@ -241,10 +244,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         self.pager.drain_arrived(|page| arrived.push(page));
         for page in arrived.drain(..) {
             let waited_for = self.unfinished > 0 && step.contains(&page.0) && !self.taken[page.index()];
-            // A page that lies behind was read for the next pass.
-            let behind = page.0 < step.start;
-            let at = self.position(page.0) + if behind { u64::from(self.plan.page_count()) } else { 0 };
-            self.policy.touch(page, at, Use::Arrived);
+            self.policy.touch(page, self.due[page.index()], Use::Arrived);
             if waited_for {
                 self.take_if_resident(page);
             }
@@ -292,7 +292,11 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     fn fetch(&mut self, page: PageId, at: Position, class: Class) -> bool {
         loop {
             match self.pager.load(page, class) {
-                Load::Hit | Load::Joined | Load::Started => return true,
+                Load::Started => {
+                    self.due[page.index()] = at;
+                    return true;
+                }
+                Load::Hit | Load::Joined => return true,
                 Load::QueueFull => return false,
                 Load::NoFrame => {
                     let pager = &self.pager;

@@ -61,8 +61,8 @@ pub(crate) struct EngineArgs {
     /// How flash is read: auto, uring, pread or mmap.
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub(crate) backend: Backend,
-    /// Reads in flight.
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Reads in flight. More than the flash needs only takes frames from the resident set.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) depth: u16,
     /// Length of a page, about [default: chosen from the model and the window].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
