@@ -30,7 +30,7 @@ fn a_question_is_answered_sensibly() {
     if common::model("smollm2-135m-instruct").is_none() {
         return;
     }
-    let output = forebay(&["run", "-p", "What is the capital of France?", "-n", "32"]);
+    let output = forebay(&["run", "-p", "What is the capital of France? Answer in one sentence.", "-n", "32"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("Paris"), "{}", text(&output.stdout));
     assert_eq!(text(&output.stderr), "", "nothing to complain of");
@@ -60,7 +60,8 @@ fn a_stop_string_ends_the_text_before_it() {
     if common::model("smollm2-135m-instruct").is_none() {
         return;
     }
-    let args = ["run", "-p", "What is the capital of France?", "-n", "32", "--stop", "Par", "--json"];
+    let args =
+        ["run", "-p", "What is the capital of France? Answer in one sentence.", "-n", "32", "--stop", "Par", "--json"];
     let output = forebay(&args);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["finish"], "stop");
@@ -86,7 +87,7 @@ fn what_cannot_work_is_refused_with_the_numbers() {
     }
     fails(&["run", "-p", "x", "--ram", "4MiB"], 3, "a ceiling of 4.0 MiB is too small for this model: the least is ");
     fails(&["run", "-p", "one two three", "--ctx", "2"], 3, "the context of 2 tokens is full");
-    fails(&["run", "-p", ""], 1, "");
+    fails(&["run", "--raw", "-p", ""], 1, "the prompt is empty");
     fails(&["run", "-p", "x", "--top-p", "1.5"], 1, "top_p");
 }
 
