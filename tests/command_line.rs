@@ -88,7 +88,9 @@ fn what_cannot_work_is_refused_with_the_numbers() {
     fails(&["run", "-p", "x", "--ram", "4MiB"], 3, "a ceiling of 4.0 MiB is too small for this model: the least is ");
     fails(&["run", "-p", "one two three", "--ctx", "2"], 3, "the context of 2 tokens is full");
     fails(&["run", "--raw", "-p", ""], 1, "the prompt is empty");
-    fails(&["run", "-p", "x", "--top-p", "1.5"], 1, "top_p");
+    fails(&["run", "-p", "x", "--top-p", "1.5"], 2, "top_p");
+    fails(&["run", "-p", "x", "--stop", ""], 2, "--stop: ");
+    fails(&["run", "-p", "x", "--page", "1TiB"], 2, "a page has 4 KiB to 64 MiB");
 }
 
 #[test]
@@ -126,7 +128,16 @@ fn inspect_and_plan_speak_json() {
     let plan: Value = serde_json::from_slice(&forebay(&args).stdout).unwrap();
     let of = |key: &str| plan[key].as_u64().unwrap();
     assert_eq!(of("read_per_token"), of("streamed_bytes") - of("window"));
-    let parts =
-        ["process", "resident_vectors", "kv_cache", "logits", "activations", "embedding_rows", "reserve", "window"];
+    let parts = [
+        "process",
+        "resident_vectors",
+        "kv_cache",
+        "logits",
+        "activations",
+        "embedding_rows",
+        "page_tables",
+        "reserve",
+        "window",
+    ];
     assert!(parts.iter().map(|p| of(p)).sum::<u64>() <= 64 << 20);
 }

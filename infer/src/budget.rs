@@ -41,7 +41,10 @@ pub struct Needs {
 
 impl Needs {
     fn fixed(&self) -> u64 {
-        self.process + self.vectors + self.kv + self.logits + self.activations + self.scratch + RESERVE
+        // A damaged header may ask for more than there is to count.
+        [self.vectors, self.kv, self.logits, self.activations, self.scratch, RESERVE]
+            .into_iter()
+            .fold(self.process, u64::saturating_add)
     }
 }
 
@@ -60,6 +63,8 @@ pub struct Budget {
     pub frames: usize,
     /// Frames that would hold the whole model.
     pub frames_for_all: usize,
+    /// Bytes of the tables that say where each page lies and what it is.
+    pub tables: u64,
 }
 
 /// What the caller would rather choose itself.
@@ -110,9 +115,9 @@ impl Budget {
         let Wishes { page_len, chunk: longest_chunk } = wishes;
         let smallest_chunk = CHUNKS[CHUNKS.len() - 1] as u64;
         let least_frame = Layout::choose_frame_len(extents, page_len.unwrap_or(SHORTEST_PAGE));
-        let least_window = (LEAST_FRAMES * least_frame) as u64;
-        let least_activations = smallest_chunk * needs.activations_per_token;
-        let floor = needs.fixed() + least_activations + least_window;
+        let least_window = (LEAST_FRAMES * least_frame) as u64 + tables(extents, least_frame);
+        let least_activations = smallest_chunk.saturating_mul(needs.activations_per_token);
+        let floor = needs.fixed().saturating_add(least_activations).saturating_add(least_window);
         if ceiling < floor {
             return Err(BelowFloor {
                 ceiling,
@@ -124,22 +129,21 @@ impl Budget {
                 window: least_window,
             });
         }
-        let for_chunk = (ceiling - needs.fixed()).saturating_sub(least_window);
+        let for_chunk = ceiling - needs.fixed() - least_window;
         // The chunk may take a sixteenth of the ceiling: what it takes the window lacks for every token after the prompt.
         let affordable = |chunk: &&usize| **chunk as u64 * needs.activations_per_token <= for_chunk.min(ceiling / 16);
         let chunk = *CHUNKS.iter().find(affordable).unwrap_or(&CHUNKS[CHUNKS.len() - 1]);
         let chunk = chunk.min(context).min(longest_chunk.unwrap_or(context).max(1));
-        let window = ceiling - needs.fixed() - chunk as u64 * needs.activations_per_token;
+        let left = ceiling - needs.fixed() - chunk as u64 * needs.activations_per_token;
 
-        let frame_len = match page_len {
-            Some(len) => Layout::choose_frame_len(extents, len),
-            None => Layout::choose_frame_len(extents, page_target(extents, window)),
-        };
+        let target = page_len.unwrap_or_else(|| page_target(extents, left));
+        let chosen = Layout::choose_frame_len(extents, target);
+        let frames_of = |frame_len| left.saturating_sub(tables(extents, frame_len)) / frame_len as u64;
+        // The floor was counted with the shortest frames: what is left is enough for these.
+        let frame_len = if frames_of(chosen) < LEAST_FRAMES as u64 { least_frame } else { chosen };
         let frames_for_all = Layout::cut(extents, frame_len).map_or(usize::MAX, |l| l.page_count());
-        let frames = ((window / frame_len as u64) as usize).min(frames_for_all);
-        let frame_len = if frames < LEAST_FRAMES { least_frame } else { frame_len };
-        let frames = frames.max(LEAST_FRAMES);
-        Ok(Budget { ceiling, needs, chunk, frame_len, frames, frames_for_all })
+        let frames = (frames_of(frame_len) as usize).min(frames_for_all.max(LEAST_FRAMES));
+        Ok(Budget { ceiling, needs, chunk, frame_len, frames, frames_for_all, tables: tables(extents, frame_len) })
     }
 
     /// Bytes of the window.
@@ -154,8 +158,16 @@ impl Budget {
 
     /// What the process will hold at most, the reserve included.
     pub fn total(&self) -> u64 {
-        self.needs.fixed() + self.chunk as u64 * self.needs.activations_per_token + self.window()
+        self.needs.fixed() + self.chunk as u64 * self.needs.activations_per_token + self.tables + self.window()
     }
+}
+
+/// What the layout, the page table, the policy and the scheduler keep for a page, rounded up; half as much again passes
+/// through while they are made.
+const TABLES_PER_PAGE: u64 = 128;
+
+fn tables(extents: &[TensorExtent], frame_len: usize) -> u64 {
+    Layout::most_pages(extents, frame_len) * TABLES_PER_PAGE
 }
 
 /// The page length to aim at: long enough for the flash, short enough that the ring of frames under way is a small part of

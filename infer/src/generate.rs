@@ -43,6 +43,8 @@ pub enum GenerateError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    #[error("the prompt is empty: there is nothing to continue")]
+    EmptyPrompt,
 }
 
 /// What was written, and how long it took.
@@ -74,20 +76,23 @@ pub trait Listener {
 /// Where to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Tokens at most.
+    /// Tokens at most; at least one is written.
     pub tokens: usize,
     /// Go on after the end-of-text token.
     pub ignore_eos: bool,
+    /// Tokens at the beginning of the prompt that the sampler has seen already: in a conversation the last token of the last
+    /// answer, which was sampled and not fed back.
+    pub seen: usize,
 }
 
 /// Bytes of a token's text, nearly always; a longer one costs an allocation.
 const LONGEST_PIECE: usize = 256;
 
 /// Feeds `prompt` and writes what follows. The last token written is not fed back, so that a conversation can go on from the
-/// engine's position.
+/// engine's position. Whatever the result, `stream` is as new afterwards.
 ///
 /// # Errors
-/// When the prompt does not fit the context, the weights cannot be read, or the logits are not numbers.
+/// When the prompt is empty or does not fit the context, the weights cannot be read, or the logits are not numbers.
 pub fn generate<S: Storage, C: Clock>(
     engine: &mut Engine<S, C>,
     tokenizer: &Tokenizer,
@@ -97,56 +102,72 @@ pub fn generate<S: Storage, C: Clock>(
     limits: Limits,
     listener: &mut impl Listener,
 ) -> Result<Generated, GenerateError> {
+    if prompt.is_empty() {
+        return Err(GenerateError::EmptyPrompt);
+    }
     let begin = engine.now();
-    for &token in prompt {
+    engine.forward(prompt, |done| listener.prompt(done, prompt.len()))?;
+    for &token in prompt.iter().skip(limits.seen) {
         sampler.accept(token);
     }
-    engine.forward(prompt, |done| listener.prompt(done, prompt.len()))?;
     let prompt_done = engine.now();
-    let _ = engine.weights_mut().scheduler_mut().pager_mut().take_stats();
+    let _ = take_stats(engine);
 
-    let mut tokens = Vec::with_capacity(limits.tokens);
-    let mut piece = Vec::with_capacity(LONGEST_PIECE);
-    let mut passes = 0;
-    let finish = loop {
-        if tokens.len() == limits.tokens {
-            break Finish::Length;
+    let room = engine.context() - engine.position() + 1; // The last token need not fit.
+    let mut tokens = Vec::with_capacity(limits.tokens.min(room));
+    let finish = decode(engine, tokenizer, sampler, stream, limits, listener, &mut tokens);
+    stream.finish(&mut |text| {
+        if matches!(finish, Ok(finish) if finish != Finish::Cancelled) {
+            listener.text(text);
         }
+    });
+    Ok(Generated {
+        finish: finish?,
+        prompt_time: prompt_done - begin,
+        decode_time: engine.now() - prompt_done,
+        decode_passes: tokens.len().saturating_sub(1),
+        decode_stats: take_stats(engine),
+        tokens,
+    })
+}
+
+fn take_stats<S: Storage, C: Clock>(engine: &mut Engine<S, C>) -> Stats {
+    engine.weights_mut().scheduler_mut().pager_mut().take_stats()
+}
+
+/// Samples and feeds back until something ends it.
+fn decode<S: Storage, C: Clock>(
+    engine: &mut Engine<S, C>,
+    tokenizer: &Tokenizer,
+    sampler: &mut Sampler,
+    stream: &mut TextStream,
+    limits: Limits,
+    listener: &mut impl Listener,
+    tokens: &mut Vec<u32>,
+) -> Result<Finish, GenerateError> {
+    let mut piece = Vec::with_capacity(LONGEST_PIECE);
+    loop {
         let token = sampler.sample(engine.logits_mut())?;
         sampler.accept(token);
         tokens.push(token);
         if tokenizer.is_eog(token) && !limits.ignore_eos {
-            break Finish::EndOfText;
+            return Ok(Finish::EndOfText);
         }
         piece.clear();
         tokenizer.decode_piece(token, false, &mut piece);
         let mut go_on = true;
-        let stopped = stream.feed(&piece, &mut |text| go_on &= listener.text(text));
-        if stopped {
-            break Finish::Stop;
+        if stream.feed(&piece, &mut |text| go_on &= listener.text(text)) {
+            return Ok(Finish::Stop);
         }
         if !go_on {
-            break Finish::Cancelled;
+            return Ok(Finish::Cancelled);
         }
-        if tokens.len() == limits.tokens {
-            break Finish::Length;
+        if tokens.len() >= limits.tokens {
+            return Ok(Finish::Length);
         }
         if engine.position() == engine.context() {
-            break Finish::ContextFull;
+            return Ok(Finish::ContextFull);
         }
         engine.forward(&[token], |_| ())?;
-        passes += 1;
-    };
-    stream.finish(&mut |text| {
-        listener.text(text);
-    });
-    let end = engine.now();
-    Ok(Generated {
-        tokens,
-        finish,
-        prompt_time: prompt_done - begin,
-        decode_time: end - prompt_done,
-        decode_passes: passes,
-        decode_stats: engine.weights_mut().scheduler_mut().pager_mut().take_stats(),
-    })
+    }
 }

@@ -13,6 +13,8 @@
 //! | [`budget`] | how a ceiling on the process is divided |
 //! | [`mod@open`] | all of these put together on this machine |
 
+#![deny(unsafe_code)]
+
 pub mod budget;
 pub mod chat;
 pub mod generate;

@@ -63,6 +63,10 @@ impl Loaded {
         let map = ModelMap::new(&gguf).map_err(|source| OpenError::Model { path: at(), source })?;
         let tokenizer =
             Tokenizer::from_metadata(&gguf.metadata).map_err(|source| OpenError::Tokenizer { path: at(), source })?;
+        let (tokens, rows) = (tokenizer.vocab_len(), map.decoder.shape.vocab);
+        if tokens != rows {
+            return Err(OpenError::Model { path: at(), source: ModelError::Vocabulary { tokens, rows } });
+        }
         gguf.metadata.drop_arrays_over(LONGEST_ARRAY_KEPT);
         Ok(Loaded { gguf, map, tokenizer })
     }

@@ -276,6 +276,11 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         self.first_fault().map_or(Ok(ended), Err)
     }
 
+    /// Forgets the faults that were not told yet: who gives up what it demanded does not want to hear of them later.
+    pub fn forget_faults(&mut self) {
+        self.faults.clear();
+    }
+
     /// Names every page that became resident since the last call and still is.
     pub fn drain_arrived(&mut self, tell: impl FnMut(PageId)) {
         self.table.drain_arrived(tell);

@@ -107,6 +107,11 @@ impl Layout {
         (low..=high).step_by(ALIGN).min_by_key(|&len| (lost(len) / grain, len.abs_diff(target))).unwrap_or(least)
     }
 
+    /// How many pages [`Layout::cut`] makes at most, without making them.
+    pub fn most_pages(tensors: &[TensorExtent], frame_len: usize) -> u64 {
+        tensors.iter().map(|t| pages_estimate(t, frame_len)).sum()
+    }
+
     /// Number of pages.
     pub fn page_count(&self) -> usize {
         self.specs.len()
@@ -199,6 +204,7 @@ mod tests {
                 }
                 prop_assert_eq!(next_row, t.rows);
             }
+            prop_assert!(layout.page_count() as u64 <= Layout::most_pages(&tensors, frame_len));
         }
     }
 }

@@ -223,7 +223,9 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     /// Drops what an abandoned step still holds (a read failed in its middle, or the caller stopped early).
     fn give_up_step(&mut self) {
         self.ready.clear();
-        self.unfinished = 0;
+        if std::mem::take(&mut self.unfinished) > 0 {
+            self.pager.forget_faults();
+        }
     }
 
     fn position(&self, page: u32) -> Position {

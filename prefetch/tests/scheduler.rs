@@ -171,6 +171,17 @@ fn a_failed_demand_is_an_error_and_the_run_goes_on_once_it_is_mended() {
 }
 
 #[test]
+fn faults_that_came_together_fail_one_pass_only() {
+    let mut rig = rig(&[16, 16, 16], 6, 4, SchedulerOptions { prefetch: false, ..SchedulerOptions::default() });
+    for page in rig.layout.tensors[1].clone() {
+        rig.remote.fail(FileId(0), rig.layout.specs[page as usize].offset / ALIGN as u64 * ALIGN as u64, 5);
+    }
+    rig.pass(Pass::Full, 4).unwrap_err();
+    rig.remote.heal();
+    rig.pass(Pass::Full, 4).unwrap();
+}
+
+#[test]
 fn a_window_that_cannot_work_is_refused_with_the_numbers() {
     let (file, extents) = model(&[16, 16]);
     let layout = Layout::cut(&extents, FRAME).unwrap();

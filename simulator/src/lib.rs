@@ -1,4 +1,4 @@
 //! Phone-class flash on a virtual clock, for the very same pager that runs on real flash.
 //!
-//! At present this crate holds the virtual clock; the device model builds on it.
+//! Empty so far: it is where device models, the virtual clock and I/O budgets go.
 #![forbid(unsafe_code)]

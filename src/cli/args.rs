@@ -30,7 +30,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Continue a prompt.
     Run(RunArgs),
-    /// Talk with a model.
+    /// Talk with a model. When the conversation no longer fits the context its oldest turns are forgotten, and that is said.
     Chat(ChatArgs),
     /// Show what is in a model file.
     Inspect(InspectArgs),
@@ -52,20 +52,20 @@ pub(crate) struct EngineArgs {
     /// memory at hand].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) ram: Option<u64>,
-    /// Tokens that the KV cache holds [default: what the task needs].
+    /// Tokens that the KV cache holds [default: run and bench, what the prompt and -n need; chat, 4096; plan, 2048].
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ctx: Option<u32>,
     /// Threads that compute [default: the cores of this machine].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
-    /// How flash is read: auto, uring, pread or mmap.
+    /// How flash is read: auto, uring, pread or mmap (a baseline: its page cache comes on top of the ceiling).
     #[arg(long, default_value = "auto", value_name = "NAME")]
     pub(crate) backend: Backend,
     /// Reads in flight. More than the flash needs only takes frames from the resident set.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) depth: u16,
     /// Length of a page, about [default: chosen from the model and the window].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_page)]
     pub(crate) page: Option<u64>,
     /// Who leaves when a frame is wanted: forecast, lru, lfu or clock.
     #[arg(long, default_value = "forecast", value_name = "NAME")]
@@ -201,9 +201,10 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) engine: EngineArgs,
-    /// Windows to measure, in percent of the streamed bytes; or give one ceiling with --ram.
-    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values_t = [30, 50, 70])]
-    pub(crate) windows: Vec<u32>,
+    /// Windows to measure, in percent of the streamed bytes [default: 30,50,70]; or give one ceiling with --ram. To know the
+    /// time of the kernels alone the whole model is resident once, whatever --ram says.
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', conflicts_with = "ram")]
+    pub(crate) windows: Option<Vec<u32>>,
     /// Tokens per measurement.
     #[arg(short, long, default_value_t = 16, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) n: u32,
@@ -249,6 +250,11 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     };
     let bytes = number * base.pow(power) as f64;
     if (1.0..9e15).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
+}
+
+fn parse_page(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if (4096..=64 << 20).contains(&bytes) { Ok(bytes) } else { Err("a page has 4 KiB to 64 MiB".into()) }
 }
 
 fn parse_isa(name: &str) -> Result<Isa, String> {

@@ -1,11 +1,12 @@
 //! `forebay bench`
 
-use forebay::infer::open::Options;
+use forebay::infer::open::{OpenError, Options, divide};
 use forebay::measure::{Decoding, bound, ceiling_for_window, context, decode, flash_rate, median};
 use forebay::pager::SystemClock;
 use serde::Serialize;
 
 use super::args::BenchArgs;
+use super::engine::check_at_hand;
 use super::{Failure, show};
 
 /// One window against its bound: medians over the rounds.
@@ -55,11 +56,13 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
         Some(ram) => vec![ram],
         None => args
             .windows
-            .iter()
-            .map(|&percent| ceiling_for_window(&loaded, &options, streamed * u64::from(percent) / 100))
+            .unwrap_or(vec![30, 50, 70])
+            .into_iter()
+            .map(|percent| ceiling_for_window(&loaded, &options, streamed * u64::from(percent) / 100))
             .collect::<Result<_, _>>()?,
     };
     let unlimited = Options { ram: u64::MAX / 4, ..options };
+    check_at_hand(&divide(&loaded.map, &unlimited).map_err(OpenError::from)?)?;
     let bar = show::count_bar("measuring", u64::from(args.rounds) * (rams.len() as u64 + 1));
     let mut samples: Vec<Vec<Sample>> = rams.iter().map(|_| Vec::new()).collect();
     for _ in 0..args.rounds {
@@ -68,9 +71,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
         for (&ram, samples) in rams.iter().zip(&mut samples) {
             let at = Options { ram, ..options };
             // The flash is measured right before and after, as its rate wanders.
-            let frame_len = forebay::infer::open::divide(&loaded.map, &at)
-                .map_err(forebay::infer::open::OpenError::from)?
-                .frame_len;
+            let frame_len = divide(&loaded.map, &at).map_err(OpenError::from)?.frame_len;
             let rate = || flash_rate(&loaded.gguf.files, &at, frame_len, streamed, &SystemClock::new());
             let before = rate()?;
             let decoding = decode(&loaded, &at, prompt, tokens)?;

@@ -1,13 +1,13 @@
 //! `forebay chat`
 
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 
 use forebay::infer::chat::{ChatTemplate, Message};
-use forebay::infer::generate::{Finish, Limits, generate};
+use forebay::infer::generate::{Limits, generate};
 use forebay::infer::sampler::Sampler;
 
 use super::args::ChatArgs;
-use super::run::{Printer, warn_beyond_training};
+use super::run::{Printer, tell_if_cut, warn_beyond_training};
 use super::{Failure, engine, show};
 
 /// Context when none is given: a conversation of some length at a bearable price.
@@ -26,39 +26,41 @@ pub(crate) fn chat(args: ChatArgs) -> Result<(), Failure> {
 
     let mut messages: Vec<Message> = args.system.iter().map(|s| Message::new("system", s)).collect();
     let mut known: Vec<u32> = Vec::new(); // The tokens in the engine's context.
-    let limits = Limits { tokens: args.n as usize, ignore_eos: false };
-    while let Some(line) = ask()? {
+    let mut limits = Limits { tokens: args.n as usize, ignore_eos: false, seen: 0 };
+    while let Some(line) = ask(context)? {
         messages.push(Message::new("user", line));
-        let tokens = loaded.tokenizer.encode_chat(&template.render(&messages, true)?);
+        let mut tokens = loaded.tokenizer.encode_chat(&template.render(&messages, true)?);
+        // Room for an answer is part of fitting. The oldest turn after the system's goes first, question and answer alike.
+        let first = usize::from(args.system.is_some());
+        let room = (args.n as usize).min(context / 4);
+        while tokens.len() + room > context && messages.len() > first + 1 {
+            messages.drain(first..messages.len().min(first + 2));
+            tokens = loaded.tokenizer.encode_chat(&template.render(&messages, true)?);
+            eprintln!("[the oldest turn is forgotten: the context has {context} tokens; --ctx allows more]");
+        }
+        if tokens.len() >= context {
+            messages.pop();
+            eprintln!("[this needs {} tokens, and the context has {context}; --ctx allows more]", tokens.len());
+            continue;
+        }
         // A template may rewrite the past; only what is truly a continuation is continued.
         let new = match tokens.strip_prefix(known.as_slice()) {
             Some(new) if !new.is_empty() => new,
             _ => {
                 engine.clear();
+                sampler.forget();
                 known.clear();
+                limits.seen = 0;
                 &tokens[..]
             }
         };
-        if new.len() >= context - known.len() {
-            messages.pop();
-            eprintln!(
-                "The conversation no longer fits the context of {context} tokens ({} taken, {} asked for): start again, or \
-                 with a larger --ctx.",
-                known.len(),
-                new.len()
-            );
-            continue;
-        }
         let mut printer = Printer::new(true);
         let written = generate(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, new, limits, &mut printer)?;
         show::line("")?;
-        match written.finish {
-            Finish::Length => eprintln!("[stopped after {} tokens; -n allows more]", args.n),
-            Finish::ContextFull => eprintln!("[the context of {context} tokens is full; --ctx allows more]"),
-            Finish::EndOfText | Finish::Stop | Finish::Cancelled => {}
-        }
+        tell_if_cut(written.finish, args.n, context);
         known.extend_from_slice(new);
-        // The last token was written but not fed back.
+        // The last token was written but not fed back: it comes first in what is fed next.
+        limits.seen = usize::from(!written.tokens.is_empty());
         known.extend_from_slice(&written.tokens[..written.tokens.len().saturating_sub(1)]);
         messages.push(Message::new("assistant", printer.text));
         if let Some(failure) = printer.failure {
@@ -68,14 +70,24 @@ pub(crate) fn chat(args: ChatArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// No token of a vocabulary in use stands for more bytes: a line longer than this for each position cannot fit.
+const LONGEST_TOKEN: usize = 256;
+
 /// The next line from standard input; `None` at its end.
-fn ask() -> Result<Option<String>, Failure> {
+fn ask(context: usize) -> Result<Option<String>, Failure> {
+    let most = context * LONGEST_TOKEN;
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         eprint!("> ");
     }
     let mut line = String::new();
-    let n =
-        stdin.lock().read_line(&mut line).map_err(|source| Failure::Io { what: "standard input".into(), source })?;
+    let n = stdin
+        .lock()
+        .take(most as u64)
+        .read_line(&mut line)
+        .map_err(|source| Failure::Io { what: "standard input".into(), source })?;
+    if n == most {
+        return Err(Failure::Other(format!("a line of {n} bytes or more does not fit a context of {context} tokens")));
+    }
     Ok((n > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use forebay::catalogue::{self, DEFAULT};
 use forebay::infer::budget::Budget;
-use forebay::infer::open::{Loaded, Options, SystemEngine, open_engine};
+use forebay::infer::open::{Loaded, OpenError, Options, SystemEngine, divide, open_engine};
 use forebay::machine;
 use forebay::pager::Choice;
 use forebay::prefetch::SchedulerOptions;
@@ -22,7 +22,9 @@ pub(crate) fn model_path(model: Option<&str>) -> Result<PathBuf, Failure> {
     match catalogue::find(name) {
         Ok(entry) => fetch::get(entry),
         // What looks like a path is missed as a file, not as a name.
-        Err(_) if name.contains(['/', '.']) => Err(Failure::Other(format!("{name}: no such file"))),
+        Err(_) if name.contains(std::path::MAIN_SEPARATOR) || name.ends_with(".gguf") => {
+            Err(Failure::Other(format!("{name}: no such file")))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -65,12 +67,23 @@ impl EngineArgs {
     }
 }
 
+/// A window is touched when it is made: what this machine does not have is better refused than killed for.
+pub(crate) fn check_at_hand(budget: &Budget) -> Result<(), Failure> {
+    match machine::memory_at_hand() {
+        Some(at_hand) if budget.total() > at_hand + budget.needs.process => {
+            Err(Failure::NoMemory { needed: budget.total(), at_hand })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens the engine and tells how its flash is read.
 pub(crate) fn open(loaded: &Loaded, options: &Options) -> Result<(SystemEngine, Budget, Choice), Failure> {
+    check_at_hand(&divide(&loaded.map, options).map_err(OpenError::from)?)?;
     let (engine, budget, choice) = open_engine(&loaded.gguf, &loaded.map, options)?;
     tracing::info!(how = choice.how, "flash");
     for note in &choice.notes {
-        tracing::warn!("{note}");
+        tracing::info!("{note}");
     }
     tracing::info!(
         frames = budget.frames,

@@ -16,6 +16,7 @@ use args::Command;
 use forebay::catalogue::FetchError;
 use forebay::infer::chat::ChatError;
 use forebay::infer::generate::GenerateError;
+use forebay::infer::gguf::ErrorKind;
 use forebay::infer::model::EngineError;
 use forebay::infer::open::OpenError;
 use forebay::infer::sampler::SamplerError;
@@ -37,6 +38,10 @@ pub(crate) enum Failure {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Measure(#[from] MeasureError),
+    #[error("{} of memory would be used, and {} are at hand: give a smaller ceiling with --ram", show::size(*needed), show::size(*at_hand))]
+    NoMemory { needed: u64, at_hand: u64 },
+    #[error("{0}")]
+    Usage(String),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
     #[error("{0}")]
@@ -49,6 +54,7 @@ impl Failure {
         match self {
             Failure::Open(e) | Failure::Measure(MeasureError::Open(e)) => match e {
                 OpenError::BelowFloor(_) | OpenError::Scheduler(SchedulerError::WindowTooSmall { .. }) => 3,
+                OpenError::Gguf(e) if matches!(e.kind(), ErrorKind::Io(_)) => 1,
                 OpenError::Gguf(_) | OpenError::Model { .. } | OpenError::Tokenizer { .. } | OpenError::Layout(_) => 4,
                 OpenError::Pager(_) | OpenError::Storage(_) | OpenError::Scheduler(_) => 5,
                 OpenError::Window(_) => 1,
@@ -60,7 +66,9 @@ impl Failure {
             },
             Failure::Measure(MeasureError::Probe(_)) => 5,
             Failure::Fetch(_) => 6,
-            Failure::Generate(_) | Failure::Sampler(_) | Failure::Chat(_) | Failure::Io { .. } | Failure::Other(_) => 1,
+            Failure::NoMemory { .. } => 3,
+            Failure::Usage(_) | Failure::Sampler(_) => 2,
+            Failure::Generate(_) | Failure::Chat(_) | Failure::Io { .. } | Failure::Other(_) => 1,
         }
     }
 }

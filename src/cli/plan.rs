@@ -11,6 +11,8 @@ use super::{Failure, show};
 
 /// Context for which `plan` counts the KV cache when none is given.
 const DEFAULT_CONTEXT: usize = 2048;
+/// Bytes of memory read to measure it, at most: more than caches hold.
+const PROBE_MEMORY: u64 = 256 << 20;
 /// Bytes of flash read to measure it.
 const PROBE_BYTES: u64 = 512 << 20;
 
@@ -25,9 +27,10 @@ struct Report {
     activations: u64,
     prompt_chunk: usize,
     embedding_rows: u64,
+    page_tables: u64,
     reserve: u64,
     window: u64,
-    page: usize,
+    page_bytes: usize,
     frames: usize,
     pages: usize,
     streamed_bytes: u64,
@@ -54,9 +57,12 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
     let read_per_token =
         if budget.frames >= budget.frames_for_all { 0 } else { streamed.saturating_sub(budget.window()) };
     let predict = || -> Result<Prediction, Failure> {
+        let spinner = show::spinner("measuring flash and memory");
         let files = &loaded.gguf.files;
         let flash = flash_rate(files, &options, budget.frame_len, PROBE_BYTES, &SystemClock::new())?;
-        Ok(predict(flash, &options, streamed, budget.window()))
+        let prediction = predict(flash, &options, streamed, budget.window());
+        spinner.finish_and_clear();
+        Ok(prediction)
     };
     let report = Report {
         ceiling: budget.ceiling,
@@ -68,9 +74,10 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
         activations: budget.activations(),
         prompt_chunk: budget.chunk,
         embedding_rows: budget.needs.scratch,
+        page_tables: budget.tables,
         reserve: RESERVE,
         window: budget.window(),
-        page: budget.frame_len,
+        page_bytes: budget.frame_len,
         frames: budget.frames,
         pages: budget.frames_for_all,
         streamed_bytes: streamed,
@@ -82,7 +89,7 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
 }
 
 fn predict(flash: f64, options: &Options, streamed: u64, window: u64) -> Prediction {
-    let memory = memory_rate(options.threads.get());
+    let memory = memory_rate(options.threads.get(), PROBE_MEMORY.min(options.ram / 2) as usize);
     let compute = streamed as f64 / memory;
     let tokens_per_s = bound(streamed, window, flash, compute);
     let bound_by = if tokens_per_s < 1.0 / compute { "flash" } else { "memory" };
@@ -99,8 +106,9 @@ fn table(r: &Report) -> Result<(), Failure> {
     row("  logits", r.logits, "and the sampler's candidates".into())?;
     row("  activations", r.activations, format!("prompts in chunks of {} tokens", r.prompt_chunk))?;
     row("  embedding rows", r.embedding_rows, "read one by one".into())?;
+    row("  page tables", r.page_tables, "where each page lies and what it is".into())?;
     row("  reserve", r.reserve, "stacks, rings, what cannot be counted".into())?;
-    row("  window", r.window, format!("{} of {} pages of {}", r.frames, r.pages, show::size(r.page as u64)))?;
+    row("  window", r.window, format!("{} of {} pages of {}", r.frames, r.pages, show::size(r.page_bytes as u64)))?;
     show::line("")?;
     row("used by a token", r.streamed_bytes, "streamed weights".into())?;
     row("read for a token", r.read_per_token, "what the window cannot keep".into())?;

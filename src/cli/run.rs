@@ -5,7 +5,7 @@ use std::path::Path;
 
 use forebay::infer::budget::Budget;
 use forebay::infer::chat::{ChatError, ChatTemplate, Message};
-use forebay::infer::generate::{Generated, Limits, Listener, generate};
+use forebay::infer::generate::{Finish, GenerateError, Generated, Limits, Listener, generate};
 use forebay::infer::open::Loaded;
 use forebay::infer::sampler::{Sampler, SamplerParams};
 use forebay::infer::stream::TextStream;
@@ -75,19 +75,29 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     let options = args.engine.options(context, Some(prompt.len()))?;
     let (mut engine, budget, choice) = engine::open(&loaded, &options)?;
     let mut printer = Printer::new(!args.json);
-    let limits = Limits { tokens: args.n as usize, ignore_eos: args.ignore_eos };
+    let limits = Limits { tokens: args.n as usize, ignore_eos: args.ignore_eos, seen: 0 };
     let written = generate(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, &prompt, limits, &mut printer)?;
     if let Some(failure) = printer.failure {
         return Err(failure);
     }
     if !args.json {
         show::line("")?;
+        tell_if_cut(written.finish, args.n, context);
     }
     let report = report(printer.text, prompt.len(), params.seed, written, &budget, &choice);
     if args.stats {
         tell(&report);
     }
     if args.json { show::json(&report) } else { Ok(()) }
+}
+
+/// Says so when the text was cut off, and what allows more.
+pub(crate) fn tell_if_cut(finish: Finish, tokens: u32, context: usize) {
+    match finish {
+        Finish::Length => eprintln!("[stopped after {tokens} tokens; -n allows more]"),
+        Finish::ContextFull => eprintln!("[the context of {context} tokens is full; --ctx allows more]"),
+        Finish::EndOfText | Finish::Stop | Finish::Cancelled => {}
+    }
 }
 
 /// The tokens to begin with: the prompt in the model's chat template, or as it is.
@@ -115,7 +125,7 @@ fn prompt_tokens(args: &RunArgs, loaded: &Loaded) -> Result<Vec<u32>, Failure> {
         }
     };
     if tokens.is_empty() {
-        return Err(Failure::Other("the prompt is empty".into()));
+        return Err(GenerateError::EmptyPrompt.into());
     }
     Ok(tokens)
 }
@@ -156,7 +166,7 @@ impl SamplingArgs {
     }
 
     pub(crate) fn stream(&self) -> Result<TextStream, Failure> {
-        TextStream::new(&self.stop).map_err(|e| Failure::Other(format!("--stop: {e}")))
+        TextStream::new(&self.stop).map_err(|e| Failure::Usage(format!("--stop: {e}")))
     }
 }
 

@@ -49,6 +49,13 @@ pub(crate) fn count_bar(what: &str, total: u64) -> ProgressBar {
     bar(what, total, "{msg} [{bar:30}] {pos}/{len} {per_sec} {eta}")
 }
 
+/// Something is going on, and nobody can say how long.
+pub(crate) fn spinner(what: &str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+    spinner.enable_steady_tick(std::time::Duration::from_millis(200));
+    spinner
+}
+
 fn bar(what: &str, total: u64, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the templates are ours").progress_chars("=> ");
     ProgressBar::new(total).with_style(style).with_message(what.to_owned())

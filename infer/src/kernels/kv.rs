@@ -24,9 +24,10 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// The bytes of a layer of this shape.
+    /// The bytes of a layer of this shape; `usize::MAX` where they are more than a `usize` counts.
     pub const fn bytes(&self) -> usize {
-        self.heads * self.positions * (self.key_dim + self.value_dim) * size_of::<F16>()
+        let row = self.key_dim.saturating_add(self.value_dim).saturating_mul(size_of::<F16>());
+        self.heads.saturating_mul(self.positions).saturating_mul(row)
     }
 }
 

@@ -38,6 +38,7 @@
 mod activations;
 #[cfg(target_arch = "x86_64")]
 #[path = "avx2/mod.rs"]
+#[allow(unsafe_code)] // Instructions that the target does not have, behind a token that the CPU has them.
 mod arch;
 #[cfg(not(target_arch = "x86_64"))]
 mod arch;
@@ -50,10 +51,12 @@ mod math;
 mod matmul;
 pub mod ops;
 pub mod order;
+#[allow(unsafe_code)] // Lends closures to threads.
 mod pool;
 mod portable;
 mod quantize;
 mod rope;
+#[allow(unsafe_code)] // Tasks that write to one buffer.
 mod shared;
 #[cfg(test)]
 mod tests;

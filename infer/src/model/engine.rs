@@ -111,7 +111,7 @@ fn kv_shapes(decoder: &Decoder, context: usize, chunk: usize) -> impl Iterator<I
 
 /// Bytes of the KV cache.
 pub fn kv_bytes(map: &ModelMap, context: usize, chunk: usize) -> u64 {
-    kv_shapes(&map.decoder, context, chunk).map(|shape| shape.bytes() as u64).sum()
+    kv_shapes(&map.decoder, context, chunk).fold(0, |sum: u64, shape| sum.saturating_add(shape.bytes() as u64))
 }
 
 /// Bytes of the activations: those for each token of a chunk, and those that do not depend on it.

@@ -35,6 +35,10 @@ pub enum ModelError {
     UnusedTensor { name: String },
     #[error("tensor {name} has the shape {found:?}, expected {expected:?}")]
     Shape { name: String, found: Vec<u64>, expected: Vec<u64> },
+    #[error("tensor {name} has {rows} rows of {row_bytes} bytes: no model in use comes near")]
+    TooLarge { name: String, rows: usize, row_bytes: usize },
+    #[error("the vocabulary has {tokens} tokens (tokenizer.ggml.tokens), the embedding {rows} (token_embd.weight)")]
+    Vocabulary { tokens: usize, rows: usize },
     #[error("tensor {name} is stored as {ty}, for which there is no kernel")]
     NoKernel { name: String, ty: TensorType },
 }

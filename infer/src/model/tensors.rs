@@ -51,6 +51,10 @@ pub struct Vector {
     pub offset: u64,
 }
 
+/// Rows of a matrix at most, and bytes of a row: a page holds whole rows, and both are numbered by 32 bits.
+const MOST_ROWS: usize = 1 << 28;
+const LONGEST_ROW: usize = 16 << 20;
+
 /// Collects what an architecture asks for. Matrices are asked for in the order in which a pass uses them.
 #[derive(Debug)]
 pub struct Tensors<'a> {
@@ -153,6 +157,9 @@ fn matrix(tensor: &Tensor, rows: usize, cols: usize) -> Result<Matrix, ModelErro
         return Err(shape_error(tensor, &[cols, rows]));
     }
     check_kernel(tensor)?;
+    if rows > MOST_ROWS || tensor.row_bytes() > LONGEST_ROW {
+        return Err(ModelError::TooLarge { name: tensor.name.clone(), rows, row_bytes: tensor.row_bytes() });
+    }
     let (name, ty, file, offset) = (tensor.name.clone(), tensor.ty, tensor.file, tensor.offset);
     Ok(Matrix { name, ty, rows, cols, file, offset })
 }

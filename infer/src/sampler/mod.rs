@@ -77,6 +77,11 @@ impl Sampler {
         self.last.push(token);
     }
 
+    /// Forgets the last tokens; the draws go on.
+    pub fn forget(&mut self) {
+        self.last.clear();
+    }
+
     /// Forgets the last tokens, and starts the draws over.
     pub fn reset(&mut self) {
         self.last.clear();

@@ -1,4 +1,4 @@
-//! Reads by io_uring: one system call for a round of reads, none to see whether they have ended.
+//! Reads by io_uring: one system call starts a whole round of reads.
 //!
 //! The ring takes the frames' memory and the files registered, so that the kernel need not look them up and pin them
 //! for each read; where that is not allowed (a low `RLIMIT_MEMLOCK`), plain reads do the same work a little slower.

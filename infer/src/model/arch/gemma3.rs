@@ -17,7 +17,7 @@ pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<D
     let shape = hyper.shape(tensors)?;
     let describe = Describe { shape, head_norms: true, post_norms: true };
     let global = hyper.rope(&shape, RopeStyle::Neox)?;
-    let base = hyper.f32_or("rope.freq_base_swa", LOCAL_ROPE_BASE)?;
+    let base = hyper.positive_or("rope.freq_base_swa", LOCAL_ROPE_BASE)?;
     let local = Rope { base, scaling: RopeScaling::None, ..global.clone() };
     let (global_rope, local_rope) = (0, 1);
     let window = hyper.sliding_window()?;

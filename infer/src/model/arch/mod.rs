@@ -43,7 +43,7 @@ pub(super) struct Hyper<'a> {
     prefix: &'static str,
 }
 
-/// Sizes beyond these are no model but a damaged file; they also keep every product within 64 bits.
+/// Sizes beyond these are no model but a damaged file.
 const MOST_LAYERS: usize = 4096;
 const MOST_WIDTH: usize = 1 << 20;
 

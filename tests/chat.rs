@@ -1,7 +1,8 @@
 //! Chat templates of real models render as Python's Jinja renders them.
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use forebay_infer::chat::{ChatTemplate, Message};
 use serde::Deserialize;
@@ -29,8 +30,7 @@ struct Conversation {
 
 #[test]
 fn rendered_conversations_equal_jinjas() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/chat.json");
-    let golden: BTreeMap<String, Entry> = serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
+    let golden: BTreeMap<String, Entry> = serde_json::from_value(common::golden("chat.json")).unwrap();
     let mut rendered = 0;
     for (name, entry) in golden {
         let model = match entry {
