@@ -2,6 +2,7 @@
 //!
 //! `tests/golden/make_arch_fixtures.py` makes the models of `tests/golden/arch` and says what is in them. The logits must be
 //! llama.cpp's within a stated part of their range; and they must be the same **bits** however the model is run.
+#![allow(clippy::disallowed_methods)] // Tests make files.
 
 mod common;
 

@@ -7,6 +7,7 @@
 //! * with the weights widened to F32 nothing is amplified: there the logits must be the peer's, tightly;
 //! * with the weights as they are, each greedy token must be the peer's, or a near tie: our logit of the peer's choice within
 //!   [`NEAR_TIE`] of our best. And our logits must lie as near to those of the widened weights as the peer's do.
+#![allow(clippy::disallowed_methods)] // Tests make files.
 
 mod common;
 

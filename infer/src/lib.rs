@@ -13,6 +13,7 @@
 //! | [`budget`] | how a ceiling on the process is divided |
 //! | [`mod@open`] | all of these put together on this machine |
 
+#![cfg_attr(test, allow(clippy::disallowed_methods))] // Tests make files and threads.
 #![deny(unsafe_code)]
 
 pub mod budget;

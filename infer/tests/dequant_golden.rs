@@ -1,6 +1,7 @@
 //! Blocks of every type mean what llama.cpp's own `gguf` package says they mean, to the last bit.
 //!
 //! `tests/golden/make_dequant_golden.py` makes the blocks.
+#![allow(clippy::disallowed_methods)] // Tests make files.
 
 use forebay_infer::gguf::TensorType;
 use forebay_infer::kernels::dequantize_row;

@@ -45,6 +45,7 @@
 //!
 //! `unsafe` is denied but for `window` (one owner a frame) and three modules of `storage` that make system calls.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods))] // Tests make files and threads.
 #![deny(unsafe_code)]
 
 mod clock;

@@ -1,4 +1,5 @@
 //! After construction the pager allocates nothing, whatever it loads, evicts, leases or gathers.
+#![allow(clippy::disallowed_methods)] // Tests make files.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

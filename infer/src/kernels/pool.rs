@@ -27,6 +27,8 @@
 //! - *no lost wake-up*: a worker that wants to sleep sets its flag, then looks at the gate once more; the caller opens
 //!   the gate, then looks at the flags. All four are sequentially consistent, so at least one sees the other.
 
+#![allow(clippy::disallowed_methods)] // Threads are this module's purpose.
+
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::num::NonZero;

@@ -3,6 +3,8 @@
 //! The window is the only cache: bytes that also lie in the page cache cost memory twice, on a machine that has too
 //! little of it. Whether direct I/O works is found out by doing it once; nothing is assumed of a file system.
 
+#![allow(clippy::disallowed_methods)] // Opening files is this module's purpose.
+
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;

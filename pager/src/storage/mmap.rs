@@ -4,6 +4,8 @@
 //! file that is truncated *during* a copy kills the process with `SIGBUS`: between the checks before and after it, no
 //! user program can prevent that. `auto` never picks it.
 
+#![allow(clippy::disallowed_methods)] // Opening files is this module's purpose.
+
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Reads by a pool of threads: one blocking `pread` a thread. Works on every Unix.
 
+#![allow(clippy::disallowed_methods)] // Its threads are this module's purpose.
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
