@@ -37,7 +37,7 @@ impl Finish {
 
 /// Why nothing could be written.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // The messages say what they are.
 pub enum GenerateError {
     #[error(transparent)]
     Engine(#[from] EngineError),

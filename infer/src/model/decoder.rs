@@ -5,11 +5,11 @@
 
 pub use crate::kernels::RopeStyle;
 
-/// Index of a matrix: a streamed weight, in the order of the plan ([`super::Tensors::matrices`]).
+/// Index of a matrix: a streamed weight, in the order of the plan ([`super::ModelMap::matrices`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MatrixId(pub u32);
 
-/// Index of a vector: a weight small enough to be resident for good ([`super::Tensors::vectors`]).
+/// Index of a vector: a weight small enough to be resident for good ([`super::ModelMap::vectors`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VectorId(pub u32);
 

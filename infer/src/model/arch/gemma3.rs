@@ -3,7 +3,7 @@
 
 use super::{Describe, Hyper};
 use crate::model::ModelError;
-use crate::model::decoder::{Activation, Attention, Decoder, Layer, Rope, RopeScaling, RopeStyle};
+use crate::model::decoder::{Activation, Attention, Decoder, Rope, RopeScaling, RopeStyle};
 use crate::model::tensors::Tensors;
 
 /// Every sixth layer is global, unless the file says otherwise.
@@ -22,20 +22,10 @@ pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<D
     let (global_rope, local_rope) = (0, 1);
     let window = hyper.sliding_window()?;
     let global_layers = hyper.global_layers(shape.layers, PATTERN)?;
-    let layers = (0..shape.layers)
-        .map(|i| {
-            let is_global = window.is_none() || global_layers[i];
-            let attention = describe.attention(tensors, i)?;
-            Ok(Layer {
-                attention: Attention {
-                    rope: if is_global { global_rope } else { local_rope },
-                    window: if is_global { None } else { window },
-                    ..attention
-                },
-                feed_forward: describe.feed_forward(tensors, i, Activation::GeluTanh)?,
-            })
-        })
-        .collect::<Result<_, ModelError>>()?;
+    let layers = describe.layers(tensors, Activation::GeluTanh, |i, attention| match window {
+        Some(_) if !global_layers[i] => Attention { rope: local_rope, window, ..attention },
+        _ => Attention { rope: global_rope, ..attention },
+    })?;
     let scaled = if shape.layers == LAYERS_27B { (shape.dim / shape.heads).max(1) } else { shape.head_dim };
     Ok(Decoder {
         embedding_scale: (shape.dim as f32).sqrt(),

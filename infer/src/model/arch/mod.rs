@@ -263,6 +263,21 @@ impl Describe {
         Ok(FeedForward { norm, gate, up, down, activation, post_norm })
     }
 
+    /// All layers, in order; `adjust` says how the attention of layer `i` differs from the usual.
+    fn layers(
+        &self,
+        tensors: &mut Tensors<'_>,
+        activation: Activation,
+        adjust: impl Fn(usize, Attention) -> Attention,
+    ) -> Result<Vec<Layer>, ModelError> {
+        (0..self.shape.layers)
+            .map(|i| {
+                let attention = adjust(i, self.attention(tensors, i)?);
+                Ok(Layer { attention, feed_forward: self.feed_forward(tensors, i, activation)? })
+            })
+            .collect()
+    }
+
     /// The rest: norm and head, and the values that most architectures leave at their neutral.
     fn decoder(
         &self,

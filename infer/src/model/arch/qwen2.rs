@@ -2,20 +2,13 @@
 
 use super::{Describe, Hyper};
 use crate::model::ModelError;
-use crate::model::decoder::{Activation, Decoder, Layer, RopeStyle};
+use crate::model::decoder::{Activation, Decoder, RopeStyle};
 use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
     let describe = Describe { shape, head_norms: false, post_norms: false };
     let rope = hyper.rope(&shape, RopeStyle::Neox)?;
-    let layers = (0..shape.layers)
-        .map(|i| {
-            Ok(Layer {
-                attention: describe.attention(tensors, i)?,
-                feed_forward: describe.feed_forward(tensors, i, Activation::Silu)?,
-            })
-        })
-        .collect::<Result<_, ModelError>>()?;
+    let layers = describe.layers(tensors, Activation::Silu, |_, attention| attention)?;
     describe.decoder("qwen2", tensors, vec![rope], layers)
 }
