@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -78,6 +79,27 @@ fn a_seed_repeats_itself() {
     };
     assert_eq!(run("7"), run("7"));
     assert_ne!(run("7"), run("8"));
+}
+
+#[test]
+fn a_conversation_that_no_longer_fits_forgets_its_oldest_turns() {
+    if common::model("smollm2-135m-instruct").is_none() {
+        return;
+    }
+    let mut chat = Command::new(env!("CARGO_BIN_EXE_forebay"))
+        .args(["chat", "--ctx", "96", "-n", "40"])
+        .env_remove("FOREBAY_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let turns = b"Tell me about rivers, please, in many words.\nAnd lakes?\nAnd seas?\n";
+    chat.stdin.take().unwrap().write_all(turns).unwrap();
+    let output = chat.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("[the oldest turn is forgotten: the context has 96 tokens"));
+    assert_eq!(text(&output.stdout).lines().filter(|line| !line.is_empty()).count(), 3, "an answer to each");
 }
 
 #[test]

@@ -52,7 +52,8 @@ pub(crate) struct EngineArgs {
     /// memory at hand].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) ram: Option<u64>,
-    /// Tokens that the KV cache holds [default: run and bench, what the prompt and -n need; chat, 4096; plan, 2048].
+    /// Tokens that the KV cache holds [default: run and bench, what the prompt and -n need; chat, 4096 if a
+    /// quarter of the ceiling pays for it; plan, 2048].
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ctx: Option<u32>,
     /// Threads that compute [default: the cores of this machine].

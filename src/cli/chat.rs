@@ -4,20 +4,31 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 
 use forebay::infer::chat::{ChatTemplate, Message};
 use forebay::infer::generate::{Limits, generate};
+use forebay::infer::model::ModelMap;
+use forebay::infer::model::engine::kv_bytes;
 use forebay::infer::sampler::Sampler;
 
 use super::args::ChatArgs;
 use super::run::{Printer, tell_if_cut, warn_beyond_training};
 use super::{Failure, engine, show};
 
-/// Context when none is given: a conversation of some length at a bearable price.
+/// Context when none is given: a conversation of some length, if a quarter of the ceiling pays for it.
 const DEFAULT_CONTEXT: usize = 4096;
+const LEAST_DEFAULT_CONTEXT: usize = 512;
+
+fn default_context(map: &ModelMap, ceiling: u64) -> usize {
+    let per_position = kv_bytes(map, DEFAULT_CONTEXT, DEFAULT_CONTEXT) / DEFAULT_CONTEXT as u64;
+    let affordable = (ceiling / 4 / per_position.max(1)) as usize;
+    affordable.clamp(LEAST_DEFAULT_CONTEXT, DEFAULT_CONTEXT).min(map.decoder.shape.context)
+}
 
 pub(crate) fn chat(args: ChatArgs) -> Result<(), Failure> {
     let loaded = args.engine.load()?;
     let template = ChatTemplate::from_metadata(&loaded.gguf.metadata, &loaded.tokenizer)?;
-    let trained = loaded.map.decoder.shape.context;
-    let context = args.engine.ctx.map_or(DEFAULT_CONTEXT.min(trained), |c| c as usize);
+    let context = match args.engine.ctx {
+        Some(context) => context as usize,
+        None => default_context(&loaded.map, args.engine.ceiling()?),
+    };
     warn_beyond_training(&loaded, context);
     let mut sampler = Sampler::new(args.sampling.params(), loaded.tokenizer.vocab_len())?;
     let mut stream = args.sampling.stream()?;
