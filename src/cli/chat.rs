@@ -81,7 +81,8 @@ pub(crate) fn chat(args: ChatArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// No token of a vocabulary in use stands for more bytes: a line longer than this for each position cannot fit.
+/// Bytes of a line for each position of the context, at most: far more than tokens stand for, so what is longer is refused
+/// before it costs memory.
 const LONGEST_TOKEN: usize = 256;
 
 /// The next line from standard input; `None` at its end.

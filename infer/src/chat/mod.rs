@@ -74,8 +74,7 @@ fn in_line(line: &Option<usize>) -> String {
     line.map_or_else(String::new, |line| format!(" in line {line}"))
 }
 
-/// Instructions that rendering may take: hundreds of times what templates need, and too few for one that was made to run
-/// for ever. They do not bound memory: a template that doubles a string again and again is not caught.
+/// Instructions that rendering may take: far more than templates need, and too few for one that was made to run for ever. They do not bound memory: a template that doubles a string again and again is not caught.
 const FUEL: u64 = 10_000_000;
 const NAME: &str = "chat_template";
 /// Where templates find the time, out of their sight by its spelling.

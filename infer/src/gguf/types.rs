@@ -5,8 +5,7 @@
 /// Every type that GGUF files in circulation name is listed, so that every tensor's size is known even where
 /// there is no kernel for it ([`TensorType::has_kernel`]). Numbers and block sizes: ggml's `ggml_type` and `ggml-common.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs)] // The names are the format's own.
-#[allow(non_camel_case_types)]
+#[allow(missing_docs, non_camel_case_types)] // The names are the format's own.
 #[repr(u32)]
 pub enum TensorType {
     F32 = 0,

@@ -23,7 +23,7 @@ pub(super) fn load_half<T: Pod, const N: usize>(from: &[T; N]) -> __m128i {
 }
 
 /// How far before their use weights are asked for. The hardware sees the stream of a matrix too, but stops at the end of
-/// each 4 KiB page; with this, decoding from memory was 1.5 to 1.9 times as fast, and distances of 2 to 8 KiB alike.
+/// each 4 KiB page; with this, decoding from memory was 1.3 to 1.9 times as fast, and distances of 2 to 8 KiB alike.
 const AHEAD: usize = 4096;
 
 /// Asks for the memory that follows `from` by [`AHEAD`], as much of it as `from` is long.
