@@ -8,12 +8,10 @@
 //!
 //! None of it depends on how many tokens are in the batch, so a prompt in pieces gives the same bits as in one.
 
-#[cfg(target_arch = "x86_64")]
-use super::arch;
-use super::blocks::F16;
 use super::kv::KvLayer;
+use super::level::{Level, with_level};
 use super::shared::{SharedOut, each_with_scratch};
-use super::{Isa, KvCache, Pool, ops, portable};
+use super::{Isa, KvCache, Pool, ops};
 
 /// What attention of a layer depends on besides its inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -121,52 +119,22 @@ fn one_head(
     let first = begin % shape.positions;
     let before_end = scores.len().min(shape.positions - first);
     let (old, new) = scores.split_at_mut(before_end);
-    dots(isa, query, &keys[first * shape.key_dim..], old);
-    dots(isa, query, keys, new);
+    with_level!(isa, level => {
+        level.dots(query, &keys[first * shape.key_dim..], old);
+        level.dots(query, keys, new);
+    });
     ops::scale(scores, attention.scale);
     if let Some(cap) = attention.softcap {
         ops::softcap(scores, cap);
     }
-    let sum = exp_of_difference_to_max(isa, scores);
+    let sum = ops::exp_of_difference_to_max(scores);
     sums.fill(0.0);
     let (old, new) = scores.split_at(before_end);
-    weighted_sum(isa, old, &values[first * shape.value_dim..], sums);
-    weighted_sum(isa, new, values, sums);
+    with_level!(isa, level => {
+        level.weighted_sum(old, &values[first * shape.value_dim..], sums);
+        level.weighted_sum(new, values, sums);
+    });
     for x in sums {
         *x /= sum;
-    }
-}
-
-/// The dot product of `query` with each row of `keys`.
-fn dots(isa: Isa, query: &[f32], keys: &[F16], scores: &mut [f32]) {
-    match isa {
-        Isa::Portable => {
-            for (score, key) in scores.iter_mut().zip(keys.chunks_exact(query.len())) {
-                *score = portable::dot_floats(key, query);
-            }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => arch::attention::dots(token, query, keys, scores),
-    }
-}
-
-fn exp_of_difference_to_max(isa: Isa, scores: &mut [f32]) -> f32 {
-    match isa {
-        Isa::Portable => ops::exp_of_difference_to_max(scores),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => arch::attention::exp_of_difference_to_max(token, scores),
-    }
-}
-
-/// Adds each row of `values` times its weight to `sums`.
-fn weighted_sum(isa: Isa, weights: &[f32], values: &[F16], sums: &mut [f32]) {
-    match isa {
-        Isa::Portable => {
-            for (&weight, value) in weights.iter().zip(values.chunks_exact(sums.len())) {
-                portable::add_scaled(sums, weight, value);
-            }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => arch::attention::weighted_sum(token, weights, values, sums),
     }
 }

@@ -2,21 +2,54 @@
 //!
 //! A level that needs more than the target's baseline carries a token, and a token can only be had by asking the CPU.
 //! Code that takes the token may therefore call functions compiled for those instructions: the check was made once,
-//! where the token was made. A level for another architecture is one more variant with a token of its own.
+//! where the token was made.
 
 use std::fmt;
 
-/// Proof that this CPU has AVX2 and F16C.
-#[cfg(target_arch = "x86_64")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Avx2(());
+/// Declares tokens: a type for each, whose only maker asks the CPU.
+macro_rules! tokens {
+    ($($(#[$doc:meta])* $name:ident if $has:expr;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name(());
+
+        impl $name {
+            /// The token, if this CPU has the instructions.
+            pub fn new() -> Option<Self> {
+                $has.then_some(Self(()))
+            }
+        }
+    )+};
+}
 
 #[cfg(target_arch = "x86_64")]
-impl Avx2 {
-    /// The token, if this CPU has the instructions.
-    pub fn new() -> Option<Self> {
-        (std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("f16c")).then_some(Self(()))
+tokens! {
+    /// Proof that this CPU has AVX2, FMA and F16C.
+    Avx2 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+    /// Proof that this CPU has what [`Avx2`] proves, and AVX-512 with the F, BW, VL and VNNI extensions.
+    Avx512Vnni if Avx2::new().is_some()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vnni");
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512Vnni {
+    /// The proof of the smaller set.
+    pub(super) fn avx2(self) -> Avx2 {
+        Avx2(())
     }
+}
+
+#[cfg(target_arch = "aarch64")]
+tokens! {
+    /// Proof that this CPU has NEON, which every 64-bit Arm CPU has that runs an operating system.
+    Neon if std::arch::is_aarch64_feature_detected!("neon");
+    /// Proof that this CPU has what [`Neon`] proves, and dot products of bytes.
+    Dotprod if Neon::new().is_some() && std::arch::is_aarch64_feature_detected!("dotprod");
+    /// Proof that this CPU has what [`Dotprod`] proves, and products of matrices of bytes.
+    I8mm if Dotprod::new().is_some() && std::arch::is_aarch64_feature_detected!("i8mm");
 }
 
 /// An instruction set level. Every level computes the same bits; they differ in speed only.
@@ -25,9 +58,21 @@ impl Avx2 {
 pub enum Isa {
     /// Plain Rust for the target's baseline.
     Portable,
-    /// 256-bit integer and float vectors, and the half-precision conversions.
+    /// 256-bit integer and float vectors, fused multiply-add and the half-precision conversions.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// 512-bit vectors with dot products of bytes.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(Avx512Vnni),
+    /// 128-bit vectors.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// The same with dot products of bytes (`sdot`).
+    #[cfg(target_arch = "aarch64")]
+    Dotprod(Dotprod),
+    /// The same with products of matrices of bytes (`smmla`).
+    #[cfg(target_arch = "aarch64")]
+    I8mm(I8mm),
 }
 
 impl Isa {
@@ -39,10 +84,12 @@ impl Isa {
     /// The levels of this CPU, slowest first.
     pub fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let avx2 = Avx2::new().map(Self::Avx2);
-        #[cfg(not(target_arch = "x86_64"))]
-        let avx2 = None;
-        [Some(Self::Portable), avx2].into_iter().flatten()
+        let vector = [Avx2::new().map(Self::Avx2), Avx512Vnni::new().map(Self::Avx512Vnni)];
+        #[cfg(target_arch = "aarch64")]
+        let vector = [Neon::new().map(Self::Neon), Dotprod::new().map(Self::Dotprod), I8mm::new().map(Self::I8mm)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let vector = [];
+        std::iter::once(Self::Portable).chain(vector.into_iter().flatten())
     }
 
     /// The level called `name`, where `auto` is [`Isa::detect`].
@@ -63,6 +110,14 @@ impl Isa {
             Self::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(_) => "avx512vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod(_) => "dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm(_) => "i8mm",
         }
     }
 }

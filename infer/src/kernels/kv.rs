@@ -3,9 +3,8 @@
 use bytemuck::Zeroable;
 
 use super::Isa;
-#[cfg(target_arch = "x86_64")]
-use super::arch;
 use super::blocks::F16;
+use super::level::{Level, with_level};
 
 /// The shape of a layer's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +83,8 @@ impl KvCache {
         for (cache, rows, dim) in [(key_cache, keys, shape.key_dim), (value_cache, values, shape.value_dim)] {
             assert_eq!(rows.len(), shape.heads * dim, "elements of {} heads of {dim}", shape.heads);
             for (head, row) in rows.chunks_exact(dim.max(1)).enumerate() {
-                narrow(isa, row, &mut cache[(head * shape.positions + slot) * dim..][..dim]);
+                let to = &mut cache[(head * shape.positions + slot) * dim..][..dim];
+                with_level!(isa, level => level.narrow(row, to));
             }
         }
     }
@@ -92,18 +92,5 @@ impl KvCache {
     pub(super) fn layer(&self, layer: usize) -> KvLayer<'_> {
         let Layer { shape, keys, values } = &self.layers[layer];
         KvLayer { shape: *shape, keys, values }
-    }
-}
-
-/// Rounds to half precision.
-fn narrow(isa: Isa, from: &[f32], to: &mut [F16]) {
-    match isa {
-        Isa::Portable => {
-            for (from, to) in from.iter().zip(to) {
-                to.bytes = half::f16::from_f32(*from).to_le_bytes();
-            }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => arch::float::narrow(token, from, to),
     }
 }

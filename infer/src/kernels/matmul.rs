@@ -3,10 +3,11 @@
 use bytemuck::cast_slice;
 
 use super::activations::{Activations, Formats, Q8, Q8K};
-use super::arch::{Vector32, Vector256, VectorElement};
-use super::blocks::{self, Block32, Block256, Element};
+use super::blocks;
+use super::formats::{Float, Format32, Format256};
+use super::level::{Level, with_level};
 use super::shared::SharedOut;
-use super::{Isa, Pool, portable};
+use super::{Isa, Pool};
 use crate::gguf::types::TensorType;
 
 /// How many tokens a row of weights meets at a time. Their activations stay in the first-level cache while the rows of a
@@ -149,36 +150,24 @@ impl Tile<'_> {
         std::array::from_fn(|t| view(self.first + t.min(self.len - 1)))
     }
 
-    fn blocks32<B: Block32 + Vector32>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
+    fn blocks32<B: Format32>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
         let (rows, per_row) = (cast_slice::<u8, B>(bytes), self.acts.cols() / 32);
         let tokens: [Q8<'_>; TILE] = self.views(|t| self.acts.q8(t));
         let tokens = &tokens[..self.len];
-        match isa {
-            Isa::Portable => portable::rows32(rows, per_row, tokens, sink),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => super::arch::rows32(token, rows, per_row, tokens, sink),
-        }
+        with_level!(isa, level => level.rows32(rows, per_row, tokens, sink));
     }
 
-    fn blocks256<B: Block256 + Vector256>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
+    fn blocks256<B: Format256>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
         let (rows, per_row) = (cast_slice::<u8, B>(bytes), self.acts.cols() / 256);
         let tokens: [Q8K<'_>; TILE] = self.views(|t| self.acts.q8k(t));
         let tokens = &tokens[..self.len];
-        match isa {
-            Isa::Portable => portable::rows256(rows, per_row, tokens, sink),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => super::arch::rows256(token, rows, per_row, tokens, sink),
-        }
+        with_level!(isa, level => level.rows256(rows, per_row, tokens, sink));
     }
 
-    fn floats<E: Element + VectorElement>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
+    fn floats<E: Float>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
         let (rows, cols) = (cast_slice::<u8, E>(bytes), self.acts.cols());
         let tokens: [&[f32]; TILE] = self.views(|t| self.acts.float(t));
         let tokens = &tokens[..self.len];
-        match isa {
-            Isa::Portable => portable::rows_of_floats(rows, cols, tokens, sink),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(token) => super::arch::rows_of_floats(token, rows, cols, tokens, sink),
-        }
+        with_level!(isa, level => level.rows_of_floats(rows, cols, tokens, sink));
     }
 }

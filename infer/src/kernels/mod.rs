@@ -5,8 +5,9 @@
 //! Every instruction set level, every partition of a matrix into [`Part`]s, every number of threads and every batch size
 //! computes the **same bits**. That works because the order of the roundings is a part of the definition, chosen so that
 //! vectors of 4, 8 or 16 lanes can all follow it. (Where a result is NaN, its sign and payload are not specified.)
-//! Multiplications and additions are rounded separately everywhere: no fused operations, which a portable kernel could
-//! only emulate.
+//! Where a product is added to an accumulator the two are fused, with one rounding (`fma`), which every vector unit of
+//! the last decade does at the price of a multiplication, and [`f32::mul_add`] without one. Everything else is rounded
+//! operation by operation.
 //!
 //! **Activations.** Weights in blocks meet activations in blocks of 8-bit integers, as in ggml, so that the same
 //! model gives the same tokens. Rounding is to nearest, ties to even.
@@ -21,34 +22,34 @@
 //!
 //! **Dot products of blocks.** The sum over the products of the quants of a block is exact, in 32-bit integers; for
 //! blocks of 256 so are the sum of the sub-block sums times the sub-scales, and likewise for the mins. Then each block
-//! is one term:
-//! - blocks of 32: `float(sum) * (d_weight * d)`, plus `m_weight * s` where the format has a min;
-//! - blocks of 256: `float(sum) * (d_weight * d)`, minus `float(min_sum) * (dmin_weight * d)` where it has a min.
+//! is added to an accumulator `a`:
+//! - blocks of 32: `a = fma(float(sum), d_weight * d, a)`, then, where the format has a min, `a = fma(m_weight, s, a)`;
+//! - blocks of 256: `a = fma(float(sum), d_weight * d, a)`, then, where the format has a min,
+//!   `a = fma(-float(min_sum), dmin_weight * d, a)`.
 //!
-//! There are 8 accumulators that begin at zero; the term of block `b` is added to accumulator `b mod 8`, in the order of
-//! `b`. The result is their [`order::tree8`].
+//! There are 8 accumulators that begin at zero; block `b` is added to accumulator `b mod 8`, in the order of `b`. The
+//! result is their [`order::tree8`].
 //!
-//! **Dot products of floats.** 32 accumulators; the product of element `i` is added to accumulator `i mod 32`, in the
-//! order of `i`. They are folded to 8 ([`order::fold32`]), and these by the same tree. The scores of attention are of this kind.
+//! **Dot products of floats.** 32 accumulators; the product of element `i` is added, fused, to accumulator `i mod 32`, in
+//! the order of `i`. They are folded to 8 ([`order::fold32`]), and these by the same tree. The scores of attention are of this kind.
 //!
 //! **The rest** is elementwise or says its order at the function ([`ops`], [`attention`]).
 
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 mod activations;
-#[cfg(target_arch = "x86_64")]
-#[path = "avx2/mod.rs"]
-#[allow(unsafe_code)] // Instructions that the target does not have, behind a token that the CPU has them.
-mod arch;
-#[cfg(not(target_arch = "x86_64"))]
-mod arch;
 pub mod attention;
 mod blocks;
 mod dequant;
+mod formats;
 mod isa;
 mod kv;
+mod level;
 mod math;
 mod matmul;
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code)] // Vectors, and instructions behind a token that the CPU has them.
+mod neon;
 pub mod ops;
 pub mod order;
 #[allow(unsafe_code)] // Lends closures to threads.
@@ -60,11 +61,16 @@ mod rope;
 mod shared;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // Instructions that the target does not have, behind a token that the CPU has them.
+mod x86;
 
 pub use self::activations::{Activations, Formats};
 pub use self::dequant::dequantize_row;
 #[cfg(target_arch = "x86_64")]
-pub use self::isa::Avx2;
+pub use self::isa::{Avx2, Avx512Vnni};
+#[cfg(target_arch = "aarch64")]
+pub use self::isa::{Dotprod, I8mm, Neon};
 pub use self::isa::{Isa, IsaError};
 pub use self::kv::{KvCache, KvShape};
 pub use self::matmul::{Part, matmul};

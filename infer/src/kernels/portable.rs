@@ -2,7 +2,7 @@
 //! has no level of its own.
 
 use super::activations::{Q8, Q8K};
-use super::blocks::{Block32, Block256, Element};
+use super::blocks::{Block32, Block256, Element, F16};
 use super::matmul::{Sink, TILE};
 use super::order::{fold32, tree8};
 
@@ -15,11 +15,10 @@ pub(super) fn rows32<B: Block32>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], 
             let (group, lane) = (b / 8, b % 8);
             for (lanes, token) in lanes.iter_mut().zip(tokens) {
                 let sum = dot(&quants, &token.block(b));
-                let mut term = sum as f32 * (scale * token.scales[group][lane]);
+                lanes[lane] = (sum as f32).mul_add(scale * token.scales[group][lane], lanes[lane]);
                 if B::HAS_MIN {
-                    term += min * token.scaled_sums[group][lane];
+                    lanes[lane] = min.mul_add(token.scaled_sums[group][lane], lanes[lane]);
                 }
-                lanes[lane] += term;
             }
         }
         for (t, lanes) in lanes.iter().enumerate().take(tokens.len()) {
@@ -43,11 +42,11 @@ pub(super) fn rows256<B: Block256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>
                     min_sum += i32::from(sub_mins[j]) * i32::from(token.sums16[b][j]);
                 }
                 let d = token.scales[b / 8][b % 8];
-                let mut term = sum as f32 * (scale * d);
+                let lane = &mut lanes[b % 8];
+                *lane = (sum as f32).mul_add(scale * d, *lane);
                 if B::HAS_MIN {
-                    term -= min_sum as f32 * (min * d);
+                    *lane = (-min_sum as f32).mul_add(min * d, *lane);
                 }
-                lanes[b % 8] += term;
             }
         }
         for (t, lanes) in lanes.iter().enumerate().take(tokens.len()) {
@@ -71,19 +70,40 @@ pub(super) fn dot_floats<E: Element>(a: &[E], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
     for (a, b) in a.iter().zip(b) {
         for i in 0..32 {
-            lanes[i] += a[i].widen() * b[i];
+            lanes[i] = a[i].widen().mul_add(b[i], lanes[i]);
         }
     }
     for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane += a.widen() * b;
+        *lane = a.widen().mul_add(*b, *lane);
     }
     tree8(fold32(&lanes))
 }
 
-/// `sum[i] += weight * values[i]`.
+/// The dot product of `query` with each row of `keys`.
+pub(super) fn dots(query: &[f32], keys: &[F16], scores: &mut [f32]) {
+    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(query.len())) {
+        *score = dot_floats(key, query);
+    }
+}
+
+/// Adds each row of `values` times its weight to `sums`, row by row.
+pub(super) fn weighted_sum(weights: &[f32], values: &[F16], sums: &mut [f32]) {
+    for (&weight, value) in weights.iter().zip(values.chunks_exact(sums.len())) {
+        add_scaled(sums, weight, value);
+    }
+}
+
+/// Rounds to half precision.
+pub(super) fn narrow(from: &[f32], to: &mut [F16]) {
+    for (from, to) in from.iter().zip(to) {
+        to.bytes = half::f16::from_f32(*from).to_le_bytes();
+    }
+}
+
+/// `sum[i] += weight * values[i]`, fused.
 pub(super) fn add_scaled<E: Element>(sum: &mut [f32], weight: f32, values: &[E]) {
     for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += weight * value.widen();
+        *sum = weight.mul_add(value.widen(), *sum);
     }
 }
 

@@ -3,8 +3,7 @@
 use half::f16;
 
 use super::Isa;
-#[cfg(target_arch = "x86_64")]
-use super::arch;
+use super::level::{Level, with_level};
 
 /// Where a row of blocks of 32 goes. All parts are padded to whole groups.
 pub(super) struct RowQ8<'a> {
@@ -28,11 +27,7 @@ pub(super) fn row_q8(isa: Isa, x: &[f32], mut row: RowQ8<'_>) {
     let (blocks, rest) = x.as_chunks::<32>();
     // An incomplete last group: its blocks and those missing are woven together.
     row.quants[x.len() / 256 * 256..].fill(0);
-    match isa {
-        Isa::Portable => blocks.iter().enumerate().for_each(|(b, x)| row.block(b, x)),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => arch::quantize::row_q8(token, blocks, &mut row),
-    }
+    with_level!(isa, level => level.row_q8(blocks, &mut row));
     let mut done = blocks.len();
     if !rest.is_empty() {
         let mut last = [0.0; 32];
@@ -48,11 +43,7 @@ pub(super) fn row_q8(isa: Isa, x: &[f32], mut row: RowQ8<'_>) {
 /// Quantizes `x` to blocks of 256, likewise.
 pub(super) fn row_q8k(isa: Isa, x: &[f32], mut row: RowQ8K<'_>) {
     let (blocks, rest) = x.as_chunks::<256>();
-    match isa {
-        Isa::Portable => blocks.iter().enumerate().for_each(|(b, x)| row.block(b, x)),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(token) => arch::quantize::row_q8k(token, blocks, &mut row),
-    }
+    with_level!(isa, level => level.row_q8k(blocks, &mut row));
     let mut done = blocks.len();
     if !rest.is_empty() {
         let mut last = [0.0; 256];
@@ -61,6 +52,16 @@ pub(super) fn row_q8k(isa: Isa, x: &[f32], mut row: RowQ8K<'_>) {
         done += 1;
     }
     row.scales[done..].fill(0.0);
+}
+
+/// Whole blocks of 32, in plain Rust.
+pub(super) fn blocks_of_32(blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
+    blocks.iter().enumerate().for_each(|(b, x)| row.block(b, x));
+}
+
+/// Whole blocks of 256, in plain Rust.
+pub(super) fn blocks_of_256(blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
+    blocks.iter().enumerate().for_each(|(b, x)| row.block(b, x));
 }
 
 impl RowQ8<'_> {

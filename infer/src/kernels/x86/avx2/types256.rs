@@ -13,7 +13,7 @@ const NIBBLES: u32 = 0x0f0f_0f0f;
 
 /// `acc += scales * (bytes * quants)` for each token; `bytes` unsigned and at most 63, so that pairs of products fit 16 bits.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn multiply<const T: usize>(
     acc: &mut [__m256i; T],
     bytes: __m256i,
@@ -29,14 +29,14 @@ fn multiply<const T: usize>(
 
 /// Scale `index` of 8 (16 bits each, the same in both halves), everywhere.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn scale_of_32(scales: __m256i, index: usize) -> __m256i {
     _mm256_shuffle_epi8(scales, _mm256_set1_epi16(0x0100 + 0x0202 * index as i16))
 }
 
 /// Scale `index` of 8 in the lower half, the next in the upper.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn scales_of_16(scales: __m256i, index: usize) -> __m256i {
     let (low, high) = (0x0100 + 0x0202 * index as i16, 0x0302 + 0x0202 * index as i16);
     _mm256_shuffle_epi8(scales, _mm256_set_m128i(_mm_set1_epi16(high), _mm_set1_epi16(low)))
@@ -44,14 +44,14 @@ fn scales_of_16(scales: __m256i, index: usize) -> __m256i {
 
 /// The 16 scales of a half each: the first 8 in both halves, the last 8 in both halves.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn spread_16(scales: __m256i) -> [__m256i; 2] {
     [_mm256_permute2x128_si256::<0x00>(scales, scales), _mm256_permute2x128_si256::<0x11>(scales, scales)]
 }
 
 /// `acc -= scales * sums << SHIFT`: takes back what making the bytes unsigned has added.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn take_back<const T: usize, const SHIFT: i32>(acc: &mut [__m256i; T], scales: __m256i, tokens: &[Operand<'_>; T]) {
     for (acc, token) in acc.iter_mut().zip(tokens) {
         let sums = _mm256_madd_epi16(scales, load(token.sums16));
@@ -61,7 +61,7 @@ fn take_back<const T: usize, const SHIFT: i32>(acc: &mut [__m256i; T], scales: _
 
 /// The 8 scales and 8 mins of `Q4_K` and `Q5_K` in 16 bits; see `blocks::six_bit_pairs`.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn six_bit_pairs(packed: &[u8; 12]) -> (__m128i, __m128i) {
     let [a, b, c] = cast_ref::<[u8; 12], [[u8; 4]; 3]>(packed).map(u32::from_le_bytes);
     let low = |x: u32| u64::from(x & (THREES << 4 | NIBBLES));
@@ -72,7 +72,7 @@ fn six_bit_pairs(packed: &[u8; 12]) -> (__m128i, __m128i) {
 
 /// The sums of the mins of 32.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn mins_of_32<const T: usize>(mins: __m128i, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
     let mut out = [_mm256_setzero_si256(); T];
     for (out, token) in out.iter_mut().zip(tokens) {
@@ -83,7 +83,7 @@ fn mins_of_32<const T: usize>(mins: __m128i, tokens: &[Operand<'_>; T]) -> [__m2
 
 impl Vector256 for Q4_K {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let (qs, mask) = (cast_ref::<_, [[u8; 32]; 4]>(&self.qs), _mm256_set1_epi8(15));
         let scales = twice(six_bit_pairs(&self.scales).0);
@@ -98,7 +98,7 @@ impl Vector256 for Q4_K {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn mins<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         mins_of_32(six_bit_pairs(&self.scales).1, tokens)
     }
@@ -111,7 +111,7 @@ impl Vector256 for Q4_K {
 
 impl Vector256 for Q5_K {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let (qs, mask, fifth) = (cast_ref::<_, [[u8; 32]; 4]>(&self.qs), _mm256_set1_epi8(15), _mm256_set1_epi8(16));
         let scales = twice(six_bit_pairs(&self.scales).0);
@@ -130,7 +130,7 @@ impl Vector256 for Q5_K {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn mins<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         mins_of_32(six_bit_pairs(&self.scales).1, tokens)
     }
@@ -143,7 +143,7 @@ impl Vector256 for Q5_K {
 
 impl Vector256 for Q6_K {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let (ql, qh) = (cast_ref::<_, [[u8; 32]; 4]>(&self.ql), cast_ref::<_, [[u8; 32]; 2]>(&self.qh));
         let (nibble, upper) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48));
@@ -171,7 +171,7 @@ impl Vector256 for Q6_K {
 
 impl Vector256 for Q2_K {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let (qs, mask) = (cast_ref::<_, [[u8; 32]; 2]>(&self.qs), _mm256_set1_epi8(3));
         let scales = _mm256_cvtepi8_epi16(_mm_and_si128(load_half(&self.scales), _mm_set1_epi8(15)));
@@ -187,7 +187,7 @@ impl Vector256 for Q2_K {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn mins<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let mins = _mm_and_si128(_mm_srli_epi16::<4>(load_half(&self.scales)), _mm_set1_epi8(15));
         let mins = _mm256_cvtepi8_epi16(mins);
@@ -206,7 +206,7 @@ impl Vector256 for Q2_K {
 
 impl Vector256 for Q3_K {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let (qs, two, third) = (cast_ref::<_, [[u8; 32]; 2]>(&self.qs), _mm256_set1_epi8(3), _mm256_set1_epi8(4));
         let [a, b, c] = cast_ref::<[u8; 12], [[u8; 4]; 3]>(&self.scales).map(u32::from_le_bytes);
@@ -238,7 +238,7 @@ impl Vector256 for Q3_K {
 
 /// Both nibbles of each byte, the low ones first.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn nibbles(qs: &[u8; 16]) -> __m256i {
     let both = _mm256_srlv_epi32(twice(load_half(qs)), _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
     _mm256_and_si256(both, _mm256_set1_epi8(15))
@@ -246,7 +246,7 @@ fn nibbles(qs: &[u8; 16]) -> __m256i {
 
 impl Vector256 for IQ4_XS {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let qs = cast_ref::<_, [[u8; 16]; 8]>(&self.qs);
         // The low nibbles in order, and above each the two bits that a multiplication moves to the top of its 16.

@@ -23,14 +23,14 @@ pub(in crate::kernels) trait Vector32: Block32 {
     ///
     /// # Safety
     ///
-    /// - The caller is compiled for AVX2 and F16C.
+    /// - The caller is compiled for AVX2, FMA and F16C.
     unsafe fn bytes(blocks: &[Self]) -> [__m256i; 8];
 
     /// The scales and mins (zero where the format has none) of up to 8 blocks, zero where there is no block.
     ///
     /// # Safety
     ///
-    /// - The caller is compiled for AVX2 and F16C.
+    /// - The caller is compiled for AVX2, FMA and F16C.
     unsafe fn scales(blocks: &[Self]) -> (__m256, __m256);
 }
 
@@ -49,7 +49,7 @@ pub(in crate::kernels) enum Range {
 }
 
 /// See [`portable::rows32`](crate::kernels::portable::rows32).
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn rows<B: Vector32>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
     match tokens {
         [token] => tile::<B, 1>(rows, per_row, std::array::from_ref(token), sink),
@@ -59,7 +59,7 @@ pub(super) fn rows<B: Vector32>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], s
 
 /// Up to `T` tokens.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn tile<B: Vector32, const T: usize>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
     for (row, blocks) in rows.chunks_exact(per_row).enumerate() {
         let mut lanes = [_mm256_setzero_ps(); T];
@@ -92,18 +92,17 @@ fn group<B: Vector32, const T: usize>(blocks: &[B], g: usize, tokens: &[Q8<'_>],
                 sums = _mm256_sub_epi32(sums, _mm256_mullo_epi32(load(&token.sums[g]), _mm256_set1_epi32(offset)));
             }
             let scales = _mm256_mul_ps(scales, load_floats(&token.scales[g]));
-            let mut terms = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales);
+            *lanes = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scales, *lanes);
             if B::HAS_MIN {
-                terms = _mm256_add_ps(terms, _mm256_mul_ps(mins, load_floats(&token.scaled_sums[g])));
+                *lanes = _mm256_fmadd_ps(mins, load_floats(&token.scaled_sums[g]), *lanes);
             }
-            *lanes = _mm256_add_ps(*lanes, terms);
         }
     }
 }
 
 /// The sums of products of 8 blocks.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn sums<B: Vector32>(bytes: &[__m256i; 8], quants: &[i8; 256]) -> __m256i {
     let quants: &[[i8; 32]; 8] = cast_ref(quants);
     let ones = _mm256_set1_epi16(1);

@@ -3,7 +3,6 @@
 use std::arch::x86_64::*;
 
 use super::vector::*;
-use crate::kernels::Avx2;
 use crate::kernels::blocks::{BF16, Element, F16, F32};
 use crate::kernels::matmul::Sink;
 use crate::kernels::order::fold32;
@@ -14,13 +13,13 @@ pub(in crate::kernels) trait VectorElement: Element {
     ///
     /// # Safety
     ///
-    /// - The caller is compiled for AVX2 and F16C.
+    /// - The caller is compiled for AVX2, FMA and F16C.
     unsafe fn widen_8(from: &[Self; 8]) -> __m256;
 }
 
 impl VectorElement for F32 {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn widen_8(from: &[Self; 8]) -> __m256 {
         _mm256_castsi256_ps(load(from))
     }
@@ -28,7 +27,7 @@ impl VectorElement for F32 {
 
 impl VectorElement for F16 {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn widen_8(from: &[Self; 8]) -> __m256 {
         _mm256_cvtph_ps(load_half(from))
     }
@@ -36,14 +35,14 @@ impl VectorElement for F16 {
 
 impl VectorElement for BF16 {
     #[inline]
-    #[target_feature(enable = "avx2,f16c")]
+    #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn widen_8(from: &[Self; 8]) -> __m256 {
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(load_half(from))))
     }
 }
 
 /// See [`portable::rows_of_floats`](crate::kernels::portable::rows_of_floats).
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn rows<E: VectorElement>(rows: &[E], cols: usize, tokens: &[&[f32]], sink: Sink<'_>) {
     for (row, elements) in rows.chunks_exact(cols).enumerate() {
         for (t, token) in tokens.iter().enumerate() {
@@ -54,7 +53,7 @@ pub(super) fn rows<E: VectorElement>(rows: &[E], cols: usize, tokens: &[&[f32]],
 
 /// See [`portable::dot_floats`](crate::kernels::portable::dot_floats).
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn dot<E: VectorElement>(a: &[E], b: &[f32]) -> f32 {
     let mut lanes = [_mm256_setzero_ps(); 4];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());
@@ -63,8 +62,7 @@ pub(super) fn dot<E: VectorElement>(a: &[E], b: &[f32]) -> f32 {
         let (a, b) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
         for i in 0..4 {
             // SAFETY: this function is compiled for the features.
-            let product = _mm256_mul_ps(unsafe { E::widen_8(&a[i]) }, load_floats(&b[i]));
-            lanes[i] = _mm256_add_ps(lanes[i], product);
+            lanes[i] = _mm256_fmadd_ps(unsafe { E::widen_8(&a[i]) }, load_floats(&b[i]), lanes[i]);
         }
     }
     if a_rest.is_empty() {
@@ -77,19 +75,14 @@ pub(super) fn dot<E: VectorElement>(a: &[E], b: &[f32]) -> f32 {
     }
     let mut all: [f32; 32] = bytemuck::cast(all);
     for (lane, (a, b)) in all.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane += a.widen() * b;
+        *lane = a.widen().mul_add(*b, *lane);
     }
     crate::kernels::order::tree8(fold32(&all))
 }
 
 /// Rounds to half precision, to nearest, ties to even.
-pub(in crate::kernels) fn narrow(_: Avx2, from: &[f32], to: &mut [F16]) {
-    // SAFETY: the token proves the features.
-    unsafe { narrow_all(from, to) }
-}
-
-#[target_feature(enable = "avx2,f16c")]
-fn narrow_all(from: &[f32], to: &mut [F16]) {
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn narrow(from: &[f32], to: &mut [F16]) {
     let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
     for (from, to) in from.iter().zip(to) {
         store_half(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(load_floats(from)));

@@ -21,14 +21,14 @@ pub(in crate::kernels) trait Vector256: Block256 {
     ///
     /// # Safety
     ///
-    /// - The caller is compiled for AVX2 and F16C.
+    /// - The caller is compiled for AVX2, FMA and F16C.
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T];
 
     /// The same for the mins, where the format has them.
     ///
     /// # Safety
     ///
-    /// - The caller is compiled for AVX2 and F16C.
+    /// - The caller is compiled for AVX2, FMA and F16C.
     unsafe fn mins<const T: usize>(&self, _: &[Operand<'_>; T]) -> [__m256i; T] {
         // SAFETY: contract.
         unsafe { [_mm256_setzero_si256(); T] }
@@ -39,7 +39,7 @@ pub(in crate::kernels) trait Vector256: Block256 {
 }
 
 /// See [`portable::rows256`](crate::kernels::portable::rows256).
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn rows<B: Vector256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
     // Four tokens are what the registers have room for.
     let (fours, rest) = tokens.as_chunks::<4>();
@@ -54,7 +54,7 @@ pub(super) fn rows<B: Vector256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>],
 }
 
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn one_row<B: Vector256, const T: usize>(blocks: &[B], tokens: &[Q8K<'_>; T], put: impl Fn(usize, f32)) {
     let zero = _mm256_setzero_si256();
     let mut lanes = [_mm256_setzero_ps(); T];
@@ -83,12 +83,12 @@ fn one_row<B: Vector256, const T: usize>(blocks: &[B], tokens: &[Q8K<'_>; T], pu
         let mins = halves(blocks, |block| block.halves().1);
         for t in 0..T {
             let d = load_floats(&tokens[t].scales[g]);
-            let mut terms = _mm256_mul_ps(_mm256_cvtepi32_ps(sums_of_8(&sums[t])), _mm256_mul_ps(scales, d));
+            let sums = _mm256_cvtepi32_ps(sums_of_8(&sums[t]));
+            lanes[t] = _mm256_fmadd_ps(sums, _mm256_mul_ps(scales, d), lanes[t]);
             if B::HAS_MIN {
                 let min_sums = _mm256_cvtepi32_ps(sums_of_8(&min_sums[t]));
-                terms = _mm256_sub_ps(terms, _mm256_mul_ps(min_sums, _mm256_mul_ps(mins, d)));
+                lanes[t] = _mm256_fnmadd_ps(min_sums, _mm256_mul_ps(mins, d), lanes[t]);
             }
-            lanes[t] = _mm256_add_ps(lanes[t], terms);
         }
     }
     for (t, lanes) in lanes.iter().enumerate() {

@@ -3,23 +3,10 @@
 use std::arch::x86_64::*;
 
 use super::vector::*;
-use crate::kernels::Avx2;
 use crate::kernels::quantize::{MAGNITUDE, RowQ8, RowQ8K, Scale};
 
-/// Quantizes whole blocks of 32.
-pub(in crate::kernels) fn row_q8(_: Avx2, blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
-    // SAFETY: the token proves the features.
-    unsafe { blocks_of_32(blocks, row) }
-}
-
-/// Quantizes whole blocks of 256.
-pub(in crate::kernels) fn row_q8k(_: Avx2, blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
-    // SAFETY: the token proves the features.
-    unsafe { blocks_of_256(blocks, row) }
-}
-
-#[target_feature(enable = "avx2,f16c")]
-fn blocks_of_32(blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn blocks_of_32(blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
     for (b, x) in blocks.iter().enumerate() {
         let Scale { inverse, scale } = Scale::of_32(largest(x));
         let rounded = round(x, inverse);
@@ -39,8 +26,8 @@ fn blocks_of_32(blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
     }
 }
 
-#[target_feature(enable = "avx2,f16c")]
-fn blocks_of_256(blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn blocks_of_256(blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
     let quants = row.quants.as_chunks_mut::<256>().0;
     let (sums16, sums32) = (row.sums16.as_chunks_mut::<16>().0, row.sums32.as_chunks_mut::<8>().0);
     let ones = _mm256_set1_epi8(1);
@@ -67,7 +54,7 @@ fn blocks_of_256(blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
 
 /// The bits of the largest magnitude.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn largest<const N: usize>(x: &[f32; N]) -> u32 {
     let mask = _mm256_set1_epi32(MAGNITUDE as i32);
     let mut max = _mm256_setzero_si256();
@@ -82,7 +69,7 @@ fn largest<const N: usize>(x: &[f32; N]) -> u32 {
 
 /// The first element with these bits but the sign.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn first_of(x: &[f32; 256], magnitude: u32) -> f32 {
     let (mask, wanted) = (_mm256_set1_epi32(MAGNITUDE as i32), _mm256_set1_epi32(magnitude as i32));
     for x in x.as_chunks::<8>().0 {
@@ -97,7 +84,7 @@ fn first_of(x: &[f32; 256], magnitude: u32) -> f32 {
 
 /// Each `x * inverse` to the nearest integer, ties to even; all zero where `inverse` is.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn round(x: &[f32; 32], inverse: f32) -> __m256i {
     if inverse == 0.0 {
         return _mm256_setzero_si256();

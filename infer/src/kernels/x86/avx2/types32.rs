@@ -8,7 +8,7 @@ use crate::kernels::blocks::{FP4_VALUES, IQ4_NL, IQ4_VALUES, MXFP4, Q4_0, Q4_1, 
 
 /// Sixteen bytes of each of up to 8 blocks, transposed: vector `k` holds bytes `4 k` to `4 k + 3` of each block.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn transposed<B>(blocks: &[B], bytes: impl Fn(&B) -> &[u8; 16]) -> [__m256i; 4] {
     let load = |i: usize| match blocks.get(i) {
         Some(block) => load_half(bytes(block)),
@@ -28,7 +28,7 @@ fn transposed<B>(blocks: &[B], bytes: impl Fn(&B) -> &[u8; 16]) -> [__m256i; 4] 
 
 /// Both nibbles of each byte: of four vectors the low ones, then the high ones.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn split(bytes: [__m256i; 4]) -> [__m256i; 8] {
     let [a, b, c, d] = bytes;
     let mask = _mm256_set1_epi8(15);
@@ -39,7 +39,7 @@ fn split(bytes: [__m256i; 4]) -> [__m256i; 8] {
 
 /// Adds 16 to element `i` of a block where bit `i` of `bits(block)` is set.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn add_fifth_bits<B>(nibbles: &mut [__m256i; 8], blocks: &[B], bits: impl Fn(&B) -> [u8; 4]) {
     let bits = words(blocks, bits);
     let sixteen = _mm256_set1_epi8(16);
@@ -59,7 +59,7 @@ fn add_fifth_bits<B>(nibbles: &mut [__m256i; 8], blocks: &[B], bits: impl Fn(&B)
 
 /// A 32-bit word of each of up to 8 blocks.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn words<B>(blocks: &[B], word: impl Fn(&B) -> [u8; 4]) -> __m256i {
     let word = |i: usize| blocks.get(i).map_or(0, |block| i32::from_le_bytes(word(block)));
     _mm256_setr_epi32(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7))
@@ -67,7 +67,7 @@ fn words<B>(blocks: &[B], word: impl Fn(&B) -> [u8; 4]) -> __m256i {
 
 /// Two neighbouring half-precision numbers of each of up to 8 blocks, widened; zero where there is no block.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn pairs<B>(blocks: &[B], pair: impl Fn(&B) -> [u8; 4]) -> (__m256, __m256) {
     let words = words(blocks, pair);
     let (first, second) = (_mm256_and_si256(words, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(words));
@@ -81,13 +81,13 @@ macro_rules! vector32 {
             const RANGE: Range = $range;
 
             #[inline]
-            #[target_feature(enable = "avx2,f16c")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn bytes($blocks: &[Self]) -> [__m256i; 8] {
                 $bytes
             }
 
             #[inline]
-            #[target_feature(enable = "avx2,f16c")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             unsafe fn scales($blocks: &[Self]) -> (__m256, __m256) {
                 $scales
             }
@@ -169,7 +169,7 @@ const FP4_UNSIGNED: [i8; 16] = {
 
 /// The scales that are powers of two; see `blocks::half_of_power`.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn powers(blocks: &[MXFP4]) -> __m256 {
     let (mut exponents, mut present) = (0u64, 0u64);
     for (i, block) in blocks.iter().enumerate().take(8) {

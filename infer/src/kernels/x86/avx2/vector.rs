@@ -6,7 +6,7 @@ use bytemuck::Pod;
 
 /// Loads 32 bytes, whatever their alignment.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn load<T: Pod, const N: usize>(from: &[T; N]) -> __m256i {
     const { assert!(size_of::<[T; N]>() == 32) }
     // SAFETY: 32 bytes can be read there, and this load asks no alignment.
@@ -15,7 +15,7 @@ pub(super) fn load<T: Pod, const N: usize>(from: &[T; N]) -> __m256i {
 
 /// Loads 16 bytes.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn load_half<T: Pod, const N: usize>(from: &[T; N]) -> __m128i {
     const { assert!(size_of::<[T; N]>() == 16) }
     // SAFETY: 16 bytes can be read there, and this load asks no alignment.
@@ -28,7 +28,7 @@ const AHEAD: usize = 4096;
 
 /// Asks for the memory that follows `from` by [`AHEAD`], as much of it as `from` is long.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 #[allow(unused_unsafe)] // The intrinsic became safe after the oldest compiler that this builds with.
 pub(super) fn prefetch<T>(from: &T) {
     let start = std::ptr::from_ref(from).cast::<i8>().wrapping_add(AHEAD);
@@ -40,7 +40,7 @@ pub(super) fn prefetch<T>(from: &T) {
 
 /// Loads 8 floats.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn load_floats(from: &[f32; 8]) -> __m256 {
     // SAFETY: 32 bytes can be read there, and this load asks no alignment.
     unsafe { _mm256_loadu_ps(from.as_ptr()) }
@@ -48,7 +48,7 @@ pub(super) fn load_floats(from: &[f32; 8]) -> __m256 {
 
 /// Stores 8 floats.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store_floats(to: &mut [f32; 8], from: __m256) {
     // SAFETY: 32 bytes can be written there, and this store asks no alignment.
     unsafe { _mm256_storeu_ps(to.as_mut_ptr(), from) }
@@ -56,7 +56,7 @@ pub(super) fn store_floats(to: &mut [f32; 8], from: __m256) {
 
 /// Stores 32 bytes.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store<T: Pod, const N: usize>(to: &mut [T; N], from: __m256i) {
     const { assert!(size_of::<[T; N]>() == 32) }
     // SAFETY: 32 bytes can be written there, and this store asks no alignment.
@@ -65,7 +65,7 @@ pub(super) fn store<T: Pod, const N: usize>(to: &mut [T; N], from: __m256i) {
 
 /// Stores 16 bytes.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store_half<T: Pod, const N: usize>(to: &mut [T; N], from: __m128i) {
     const { assert!(size_of::<[T; N]>() == 16) }
     // SAFETY: 16 bytes can be written there, and this store asks no alignment.
@@ -74,14 +74,14 @@ pub(super) fn store_half<T: Pod, const N: usize>(to: &mut [T; N], from: __m128i)
 
 /// The 16 bytes in both halves.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn twice(x: __m128i) -> __m256i {
     _mm256_broadcastsi128_si256(x)
 }
 
 /// [`order::tree8`](crate::kernels::order::tree8).
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn tree8(x: __m256) -> f32 {
     let pairs = _mm256_hadd_ps(x, x);
     let fours = _mm256_hadd_ps(pairs, pairs);
@@ -90,7 +90,7 @@ pub(super) fn tree8(x: __m256) -> f32 {
 
 /// The exact sum of the 8 integers of each of 8 vectors, in their order.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn sums_of_8(x: &[__m256i; 8]) -> __m256i {
     let first = _mm256_hadd_epi32(_mm256_hadd_epi32(x[0], x[1]), _mm256_hadd_epi32(x[2], x[3]));
     let last = _mm256_hadd_epi32(_mm256_hadd_epi32(x[4], x[5]), _mm256_hadd_epi32(x[6], x[7]));
@@ -99,7 +99,7 @@ pub(super) fn sums_of_8(x: &[__m256i; 8]) -> __m256i {
 
 /// The sums of the halves of two vectors of four integers each, one after the other.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn add_halves(first: __m256i, last: __m256i) -> __m256i {
     let low = _mm256_permute2x128_si256::<0x20>(first, last);
     let high = _mm256_permute2x128_si256::<0x31>(first, last);
@@ -108,7 +108,7 @@ pub(super) fn add_halves(first: __m256i, last: __m256i) -> __m256i {
 
 /// A half-precision number of each of up to 8 blocks, widened; zero where there is no block.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn halves<B>(blocks: &[B], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
     let bits = |i: usize| blocks.get(i).map_or(0, |block| i16::from_le_bytes(half(block)));
     _mm256_cvtph_ps(_mm_setr_epi16(bits(0), bits(1), bits(2), bits(3), bits(4), bits(5), bits(6), bits(7)))
@@ -116,7 +116,7 @@ pub(super) fn halves<B>(blocks: &[B], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
 
 /// The entries of a table that the nibbles index.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn look_up(table: &[i8; 16], nibbles: __m256i) -> __m256i {
     _mm256_shuffle_epi8(twice(load_half(table)), nibbles)
 }
