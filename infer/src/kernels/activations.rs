@@ -100,14 +100,19 @@ struct Layout {
 }
 
 impl Layout {
-    /// Groups of 8 blocks of 32, or blocks of 256.
-    const fn groups(self) -> usize {
+    /// Blocks of 256.
+    const fn blocks_k(self) -> usize {
         self.cols.div_ceil(256)
+    }
+
+    /// Groups of 8 blocks of 32, in whole weaves.
+    const fn groups(self) -> usize {
+        self.blocks_k().next_multiple_of(WEAVE.div_ceil(8))
     }
 
     /// Blocks of 256 in whole groups of 8.
     const fn scales_k(self) -> usize {
-        self.groups().next_multiple_of(8)
+        self.blocks_k().next_multiple_of(8)
     }
 
     const fn float_lines(self) -> usize {
@@ -124,14 +129,14 @@ impl Layout {
     }
 
     const fn q8k_lines(self) -> usize {
-        let groups = self.groups();
+        let blocks = self.blocks_k();
         if !self.formats.contains(Formats::Q8K) {
             return 0;
         }
-        lines_of::<i8>(groups * 256)
+        lines_of::<i8>(blocks * 256)
             + lines_of::<f32>(self.scales_k())
-            + lines_of::<i16>(groups * 16)
-            + lines_of::<i16>(groups * 8)
+            + lines_of::<i16>(blocks * 16)
+            + lines_of::<i16>(blocks * 8)
     }
 
     /// Lines of a token.
@@ -177,7 +182,7 @@ impl Activations {
         assert!(self.max.formats.contains(formats), "activations as {formats:?} in {self:?}");
         (self.tokens, self.layout) = (tokens, layout);
         each_row(pool, &mut self.lines[..tokens * layout.lines()], layout.lines(), &|token, mut lines| {
-            let (x, groups) = (&x[token * cols..][..cols], layout.groups());
+            let (x, groups, blocks) = (&x[token * cols..][..cols], layout.groups(), layout.blocks_k());
             if formats.contains(Formats::FLOAT) {
                 take_mut(&mut lines, cols).copy_from_slice(x);
             }
@@ -192,10 +197,10 @@ impl Activations {
             }
             if formats.contains(Formats::Q8K) {
                 let row = RowQ8K {
-                    quants: take_mut(&mut lines, groups * 256),
+                    quants: take_mut(&mut lines, blocks * 256),
                     scales: take_mut(&mut lines, layout.scales_k()),
-                    sums16: take_mut(&mut lines, groups * 16),
-                    sums32: take_mut(&mut lines, groups * 8),
+                    sums16: take_mut(&mut lines, blocks * 16),
+                    sums32: take_mut(&mut lines, blocks * 8),
                 };
                 quantize::row_q8k(isa, x, row);
             }
@@ -237,12 +242,12 @@ impl Activations {
 
     pub(super) fn q8k(&self, token: usize) -> Q8K<'_> {
         let before = self.layout.float_lines() + self.layout.q8_lines();
-        let (mut lines, groups) = (&self.token(token)[before..], self.layout.groups());
+        let (mut lines, blocks) = (&self.token(token)[before..], self.layout.blocks_k());
         Q8K {
-            quants: cast_slice(take::<i8>(&mut lines, groups * 256)),
+            quants: cast_slice(take::<i8>(&mut lines, blocks * 256)),
             scales: cast_slice(take::<f32>(&mut lines, self.layout.scales_k())),
-            sums16: cast_slice(take::<i16>(&mut lines, groups * 16)),
-            sums32: cast_slice(take::<i16>(&mut lines, groups * 8)),
+            sums16: cast_slice(take::<i16>(&mut lines, blocks * 16)),
+            sums32: cast_slice(take::<i16>(&mut lines, blocks * 8)),
         }
     }
 }
@@ -259,11 +264,21 @@ impl fmt::Debug for Activations {
     }
 }
 
+/// How many blocks of 32 are woven together: four elements of each, then the next four. So the lanes of an x86 vector are
+/// blocks, and products add up to a vector of block sums without a horizontal step. NEON has pairwise additions that are
+/// cheaper than unpacking weights to that order: there the order is that of the elements.
+pub(super) const WEAVE: usize = if cfg!(target_arch = "x86_64") { 16 } else { 1 };
+
+/// Where the four elements from `4 * k` on of block `b` are among the quants, counted in fours.
+#[inline(always)]
+pub(super) const fn woven(b: usize, k: usize) -> usize {
+    b / WEAVE * WEAVE * 8 + k * WEAVE + b % WEAVE
+}
+
 /// A token in 8-bit blocks of 32, by groups of 8 blocks; what the last group lacks is zero.
 #[derive(Clone, Copy)]
 pub(super) struct Q8<'a> {
-    /// Four elements of each of the 8 blocks, then the next four: element `i` of block `b` of a group is number
-    /// `i / 4 * 32 + b * 4 + i % 4`. So the lanes of a vector kernel are the blocks.
+    /// In the order that [`woven`] says.
     pub(super) quants: &'a [[i8; 256]],
     pub(super) scales: &'a [[f32; 8]],
     /// The sum of the quants of each block.
@@ -277,8 +292,8 @@ impl Q8<'_> {
     /// The quants of block `b` in element order.
     #[inline]
     pub(super) fn block(&self, b: usize) -> [i8; 32] {
-        let fours: &[[i8; 4]; 64] = bytemuck::cast_ref(&self.quants[b / 8]);
-        bytemuck::cast(std::array::from_fn::<_, 8, _>(|k| fours[k * 8 + b % 8]))
+        let fours: &[[i8; 4]] = cast_slice(self.quants);
+        bytemuck::cast(std::array::from_fn::<_, 8, _>(|k| fours[woven(b, k)]))
     }
 }
 

@@ -3,11 +3,12 @@
 use half::f16;
 
 use super::Isa;
+use super::activations::{WEAVE, woven};
 use super::level::{Level, with_level};
 
 /// Where a row of blocks of 32 goes. All parts are padded to whole groups.
 pub(super) struct RowQ8<'a> {
-    /// In the order that [`Q8`](super::activations::Q8) says.
+    /// In the order that [`woven`] says.
     pub(super) quants: &'a mut [i8],
     pub(super) scales: &'a mut [f32],
     pub(super) sums: &'a mut [i32],
@@ -25,8 +26,8 @@ pub(super) struct RowQ8K<'a> {
 /// Quantizes `x` to blocks of 32; a last, incomplete block and the padding are as if zeros followed.
 pub(super) fn row_q8(isa: Isa, x: &[f32], mut row: RowQ8<'_>) {
     let (blocks, rest) = x.as_chunks::<32>();
-    // An incomplete last group: its blocks and those missing are woven together.
-    row.quants[x.len() / 256 * 256..].fill(0);
+    // An incomplete last weave: its blocks and those missing are woven together.
+    row.quants[x.len() / (32 * WEAVE) * 32 * WEAVE..].fill(0);
     with_level!(isa, level => level.row_q8(blocks, &mut row));
     let mut done = blocks.len();
     if !rest.is_empty() {
@@ -68,9 +69,10 @@ impl RowQ8<'_> {
     /// Stores the quants of block `b`.
     #[inline(always)]
     pub(super) fn put_quants(&mut self, b: usize, quants: &[i8; 32]) {
-        let (fours, _) = self.quants[b / 8 * 256..][..256].as_chunks_mut::<4>();
+        let (first, step) = (woven(b, 0), WEAVE);
+        let (fours, _) = self.quants[first * 4..].as_chunks_mut::<4>();
         for (k, four) in quants.as_chunks::<4>().0.iter().enumerate() {
-            fours[k * 8 + b % 8] = *four;
+            fours[k * step] = *four;
         }
     }
 

@@ -10,9 +10,17 @@ use crate::kernels::matmul::Sink;
 /// The part of a token that meets one block.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Operand<'a> {
-    pub(super) quants: &'a [[i8; 32]; 8],
-    pub(super) sums16: &'a [i16; 16],
-    pub(super) sums32: &'a [i16; 8],
+    pub(in crate::kernels::x86) quants: &'a [[i8; 32]; 8],
+    pub(in crate::kernels::x86) sums16: &'a [i16; 16],
+    pub(in crate::kernels::x86) sums32: &'a [i16; 8],
+}
+
+impl<'a> Operand<'a> {
+    /// Block `b` of a token.
+    #[inline(always)]
+    pub(in crate::kernels::x86) fn of(token: &Q8K<'a>, b: usize) -> Self {
+        Self { quants: bytemuck::cast_ref(&token.quants[b]), sums16: &token.sums16[b], sums32: &token.sums32[b] }
+    }
 }
 
 /// A block of 256 in vectors.
@@ -66,11 +74,7 @@ fn one_row<B: Vector256, const T: usize>(blocks: &[B], tokens: &[Q8K<'_>; T], pu
             prefetch(block);
             let mut operands = [OPERAND; T];
             for (operand, token) in operands.iter_mut().zip(tokens) {
-                *operand = Operand {
-                    quants: bytemuck::cast_ref(&token.quants[b]),
-                    sums16: &token.sums16[b],
-                    sums32: &token.sums32[b],
-                };
+                *operand = Operand::of(token, b);
             }
             // SAFETY: this function is compiled for the features.
             let (products, mins) = unsafe { (block.products(&operands), block.mins(&operands)) };
@@ -97,4 +101,5 @@ fn one_row<B: Vector256, const T: usize>(blocks: &[B], tokens: &[Q8K<'_>; T], pu
 }
 
 /// To begin an array with.
-const OPERAND: Operand<'_> = Operand { quants: &[[0; 32]; 8], sums16: &[0; 16], sums32: &[0; 8] };
+pub(in crate::kernels::x86) const OPERAND: Operand<'_> =
+    Operand { quants: &[[0; 32]; 8], sums16: &[0; 16], sums32: &[0; 8] };

@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 use bytemuck::cast_ref;
 
 use super::vector::*;
-use crate::kernels::activations::Q8;
+use crate::kernels::activations::{Q8, WEAVE};
 use crate::kernels::blocks::Block32;
 use crate::kernels::matmul::{Sink, TILE};
 
@@ -85,7 +85,7 @@ fn group<B: Vector32, const T: usize>(blocks: &[B], g: usize, tokens: &[Q8<'_>],
     unsafe {
         let (bytes, (scales, mins)) = (B::bytes(blocks), B::scales(blocks));
         for (lanes, token) in lanes.iter_mut().zip(tokens) {
-            let mut sums = sums::<B>(&bytes, &token.quants[g]);
+            let mut sums = sums::<B>(&bytes, quants(token, g));
             if let Range::Small { offset, .. } = B::RANGE
                 && offset != 0
             {
@@ -100,18 +100,24 @@ fn group<B: Vector32, const T: usize>(blocks: &[B], g: usize, tokens: &[Q8<'_>],
     }
 }
 
+/// The quants of group `g`: vector `k` holds, for each of its 8 blocks, elements `4 k` to `4 k + 3`.
+#[inline(always)]
+fn quants<'a>(token: &Q8<'a>, g: usize) -> [&'a [i8; 32]; 8] {
+    let weave: &[[[i8; 32]; WEAVE / 8]; 8] = cast_ref(&token.quants.as_chunks::<{ WEAVE / 8 }>().0[g / (WEAVE / 8)]);
+    weave.each_ref().map(|vectors| &vectors[g % (WEAVE / 8)])
+}
+
 /// The sums of products of 8 blocks.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn sums<B: Vector32>(bytes: &[__m256i; 8], quants: &[i8; 256]) -> __m256i {
-    let quants: &[[i8; 32]; 8] = cast_ref(quants);
+fn sums<B: Vector32>(bytes: &[__m256i; 8], quants: [&[i8; 32]; 8]) -> __m256i {
     let ones = _mm256_set1_epi16(1);
     let mut sums = _mm256_setzero_si256();
     match B::RANGE {
         Range::Signed => {
             for k in 0..8 {
                 // 128 * 127 * 2 still fits 16 bits.
-                let quants = _mm256_sign_epi8(load(&quants[k]), bytes[k]);
+                let quants = _mm256_sign_epi8(load(quants[k]), bytes[k]);
                 let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(bytes[k]), quants);
                 sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
             }
@@ -120,9 +126,9 @@ fn sums<B: Vector32>(bytes: &[__m256i; 8], quants: &[i8; 256]) -> __m256i {
             // A maddubs adds two products, so eight or four of its results may be added in 16 bits.
             let run = if max * 127 * 2 * 8 <= 32767 { 8 } else { 4 };
             for first in (0..8).step_by(run) {
-                let mut pairs = _mm256_maddubs_epi16(bytes[first], load(&quants[first]));
+                let mut pairs = _mm256_maddubs_epi16(bytes[first], load(quants[first]));
                 for k in first + 1..first + run {
-                    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(bytes[k], load(&quants[k])));
+                    pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(bytes[k], load(quants[k])));
                 }
                 sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
             }

@@ -14,16 +14,15 @@ use crate::kernels::matmul::Sink;
 use crate::kernels::quantize::{RowQ8, RowQ8K};
 
 mod attention;
-mod block256;
+pub(super) mod block256;
 mod block32;
 mod float;
 mod quantize;
-mod types256;
+pub(super) mod types256;
 mod types32;
 pub(super) mod vector;
 
 pub(in crate::kernels) use self::block32::Vector32;
-pub(in crate::kernels) use self::block256::Vector256;
 pub(in crate::kernels) use self::float::VectorElement;
 
 impl Level for Avx2 {

@@ -62,7 +62,7 @@ fn take_back<const T: usize, const SHIFT: i32>(acc: &mut [__m256i; T], scales: _
 /// The 8 scales and 8 mins of `Q4_K` and `Q5_K` in 16 bits; see `blocks::six_bit_pairs`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn six_bit_pairs(packed: &[u8; 12]) -> (__m128i, __m128i) {
+pub(in crate::kernels::x86) fn six_bit_pairs(packed: &[u8; 12]) -> (__m128i, __m128i) {
     let [a, b, c] = cast_ref::<[u8; 12], [[u8; 4]; 3]>(packed).map(u32::from_le_bytes);
     let low = |x: u32| u64::from(x & (THREES << 4 | NIBBLES));
     let high = |low: u32, upper: u32| u64::from(low & NIBBLES | upper >> 2 & (THREES << 4)) << 32;
@@ -79,6 +79,30 @@ fn mins_of_32<const T: usize>(mins: __m128i, tokens: &[Operand<'_>; T]) -> [__m2
         *out = _mm256_zextsi128_si256(_mm_madd_epi16(mins, load_half(token.sums32)));
     }
     out
+}
+
+/// The 16 sub-scales of `Q3_K`, as bytes; see `blocks::six_bit_scales`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in crate::kernels::x86) fn q3_k_scales(packed: &[u8; 12]) -> __m128i {
+    let [a, b, c] = cast_ref::<[u8; 12], [[u8; 4]; 3]>(packed).map(u32::from_le_bytes);
+    let scale = |low: u32, high: u32| (low & NIBBLES | (high & THREES) << 4) as i32;
+    let scales = _mm_setr_epi32(scale(a, c), scale(b, c >> 2), scale(a >> 4, c >> 4), scale(b >> 4, c >> 6));
+    _mm_sub_epi8(scales, _mm_set1_epi8(32))
+}
+
+/// The 8 sub-scales of `IQ4_XS` in 16 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in crate::kernels::x86) fn iq4_xs_scales(block: &IQ4_XS) -> __m128i {
+    // The low nibbles in order, and above each the two bits that a multiplication moves to the top of its 16.
+    let low = _mm_cvtsi32_si128(i32::from_le_bytes(block.scales_l));
+    let low = _mm_unpacklo_epi8(low, _mm_srli_epi16::<4>(low));
+    let low = _mm_cvtepu8_epi16(_mm_and_si128(low, _mm_set1_epi8(15)));
+    let places = _mm_setr_epi16(1 << 14, 1 << 12, 1 << 10, 1 << 8, 1 << 6, 1 << 4, 1 << 2, 1);
+    let high = _mm_mullo_epi16(_mm_set1_epi16(i16::from_le_bytes(block.scales_h)), places);
+    let high = _mm_slli_epi16::<4>(_mm_srli_epi16::<14>(high));
+    _mm_sub_epi16(_mm_or_si128(low, high), _mm_set1_epi16(32))
 }
 
 impl Vector256 for Q4_K {
@@ -209,11 +233,7 @@ impl Vector256 for Q3_K {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let (qs, two, third) = (cast_ref::<_, [[u8; 32]; 2]>(&self.qs), _mm256_set1_epi8(3), _mm256_set1_epi8(4));
-        let [a, b, c] = cast_ref::<[u8; 12], [[u8; 4]; 3]>(&self.scales).map(u32::from_le_bytes);
-        // See `blocks::six_bit_scales`.
-        let scale = |low: u32, high: u32| (low & NIBBLES | (high & THREES) << 4) as i32;
-        let scales = _mm_setr_epi32(scale(a, c), scale(b, c >> 2), scale(a >> 4, c >> 4), scale(b >> 4, c >> 6));
-        let all_scales = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
+        let all_scales = _mm256_cvtepi8_epi16(q3_k_scales(&self.scales));
         let mut high_bits = load(&self.hmask);
         let mut acc = [_mm256_setzero_si256(); T];
         for (n, scales) in spread_16(all_scales).into_iter().enumerate() {
@@ -249,14 +269,7 @@ impl Vector256 for IQ4_XS {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn products<const T: usize>(&self, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
         let qs = cast_ref::<_, [[u8; 16]; 8]>(&self.qs);
-        // The low nibbles in order, and above each the two bits that a multiplication moves to the top of its 16.
-        let low = _mm_cvtsi32_si128(i32::from_le_bytes(self.scales_l));
-        let low = _mm_unpacklo_epi8(low, _mm_srli_epi16::<4>(low));
-        let low = _mm_cvtepu8_epi16(_mm_and_si128(low, _mm_set1_epi8(15)));
-        let places = _mm_setr_epi16(1 << 14, 1 << 12, 1 << 10, 1 << 8, 1 << 6, 1 << 4, 1 << 2, 1);
-        let high = _mm_mullo_epi16(_mm_set1_epi16(i16::from_le_bytes(self.scales_h)), places);
-        let high = _mm_slli_epi16::<4>(_mm_srli_epi16::<14>(high));
-        let scales = twice(_mm_sub_epi16(_mm_or_si128(low, high), _mm_set1_epi16(32)));
+        let scales = twice(iq4_xs_scales(self));
         let mut acc = [_mm256_setzero_si256(); T];
         for (i, qs) in qs.iter().enumerate() {
             let (values, scale) = (look_up(&IQ4_VALUES, nibbles(qs)), scale_of_32(scales, i));

@@ -7,7 +7,7 @@ use bytemuck::Pod;
 /// Loads 32 bytes, whatever their alignment.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn load<T: Pod, const N: usize>(from: &[T; N]) -> __m256i {
+pub(in crate::kernels::x86) fn load<T: Pod, const N: usize>(from: &[T; N]) -> __m256i {
     const { assert!(size_of::<[T; N]>() == 32) }
     // SAFETY: 32 bytes can be read there, and this load asks no alignment.
     unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
@@ -16,7 +16,7 @@ pub(super) fn load<T: Pod, const N: usize>(from: &[T; N]) -> __m256i {
 /// Loads 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn load_half<T: Pod, const N: usize>(from: &[T; N]) -> __m128i {
+pub(in crate::kernels::x86) fn load_half<T: Pod, const N: usize>(from: &[T; N]) -> __m128i {
     const { assert!(size_of::<[T; N]>() == 16) }
     // SAFETY: 16 bytes can be read there, and this load asks no alignment.
     unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
@@ -30,7 +30,7 @@ const AHEAD: usize = 4096;
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 #[allow(unused_unsafe)] // The intrinsic became safe after the oldest compiler that this builds with.
-pub(super) fn prefetch<T>(from: &T) {
+pub(in crate::kernels::x86) fn prefetch<T: ?Sized>(from: &T) {
     let start = std::ptr::from_ref(from).cast::<i8>().wrapping_add(AHEAD);
     for line in (0..size_of_val(from)).step_by(64) {
         // SAFETY: a prefetch is a hint; it accesses nothing, whatever the address.
@@ -41,7 +41,7 @@ pub(super) fn prefetch<T>(from: &T) {
 /// Loads 8 floats.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn load_floats(from: &[f32; 8]) -> __m256 {
+pub(in crate::kernels::x86) fn load_floats(from: &[f32; 8]) -> __m256 {
     // SAFETY: 32 bytes can be read there, and this load asks no alignment.
     unsafe { _mm256_loadu_ps(from.as_ptr()) }
 }
@@ -49,7 +49,7 @@ pub(super) fn load_floats(from: &[f32; 8]) -> __m256 {
 /// Stores 8 floats.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn store_floats(to: &mut [f32; 8], from: __m256) {
+pub(in crate::kernels::x86) fn store_floats(to: &mut [f32; 8], from: __m256) {
     // SAFETY: 32 bytes can be written there, and this store asks no alignment.
     unsafe { _mm256_storeu_ps(to.as_mut_ptr(), from) }
 }
@@ -57,7 +57,7 @@ pub(super) fn store_floats(to: &mut [f32; 8], from: __m256) {
 /// Stores 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn store<T: Pod, const N: usize>(to: &mut [T; N], from: __m256i) {
+pub(in crate::kernels::x86) fn store<T: Pod, const N: usize>(to: &mut [T; N], from: __m256i) {
     const { assert!(size_of::<[T; N]>() == 32) }
     // SAFETY: 32 bytes can be written there, and this store asks no alignment.
     unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), from) }
@@ -66,7 +66,7 @@ pub(super) fn store<T: Pod, const N: usize>(to: &mut [T; N], from: __m256i) {
 /// Stores 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn store_half<T: Pod, const N: usize>(to: &mut [T; N], from: __m128i) {
+pub(in crate::kernels::x86) fn store_half<T: Pod, const N: usize>(to: &mut [T; N], from: __m128i) {
     const { assert!(size_of::<[T; N]>() == 16) }
     // SAFETY: 16 bytes can be written there, and this store asks no alignment.
     unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), from) }
@@ -75,14 +75,14 @@ pub(super) fn store_half<T: Pod, const N: usize>(to: &mut [T; N], from: __m128i)
 /// The 16 bytes in both halves.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn twice(x: __m128i) -> __m256i {
+pub(in crate::kernels::x86) fn twice(x: __m128i) -> __m256i {
     _mm256_broadcastsi128_si256(x)
 }
 
 /// [`order::tree8`](crate::kernels::order::tree8).
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn tree8(x: __m256) -> f32 {
+pub(in crate::kernels::x86) fn tree8(x: __m256) -> f32 {
     let pairs = _mm256_hadd_ps(x, x);
     let fours = _mm256_hadd_ps(pairs, pairs);
     _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(fours), _mm256_extractf128_ps::<1>(fours)))
@@ -91,7 +91,7 @@ pub(super) fn tree8(x: __m256) -> f32 {
 /// The exact sum of the 8 integers of each of 8 vectors, in their order.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn sums_of_8(x: &[__m256i; 8]) -> __m256i {
+pub(in crate::kernels::x86) fn sums_of_8(x: &[__m256i; 8]) -> __m256i {
     let first = _mm256_hadd_epi32(_mm256_hadd_epi32(x[0], x[1]), _mm256_hadd_epi32(x[2], x[3]));
     let last = _mm256_hadd_epi32(_mm256_hadd_epi32(x[4], x[5]), _mm256_hadd_epi32(x[6], x[7]));
     add_halves(first, last)
@@ -100,7 +100,7 @@ pub(super) fn sums_of_8(x: &[__m256i; 8]) -> __m256i {
 /// The sums of the halves of two vectors of four integers each, one after the other.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn add_halves(first: __m256i, last: __m256i) -> __m256i {
+pub(in crate::kernels::x86) fn add_halves(first: __m256i, last: __m256i) -> __m256i {
     let low = _mm256_permute2x128_si256::<0x20>(first, last);
     let high = _mm256_permute2x128_si256::<0x31>(first, last);
     _mm256_add_epi32(low, high)
@@ -109,7 +109,7 @@ pub(super) fn add_halves(first: __m256i, last: __m256i) -> __m256i {
 /// A half-precision number of each of up to 8 blocks, widened; zero where there is no block.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn halves<B>(blocks: &[B], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
+pub(in crate::kernels::x86) fn halves<B>(blocks: &[B], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
     let bits = |i: usize| blocks.get(i).map_or(0, |block| i16::from_le_bytes(half(block)));
     _mm256_cvtph_ps(_mm_setr_epi16(bits(0), bits(1), bits(2), bits(3), bits(4), bits(5), bits(6), bits(7)))
 }
@@ -117,6 +117,6 @@ pub(super) fn halves<B>(blocks: &[B], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
 /// The entries of a table that the nibbles index.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn look_up(table: &[i8; 16], nibbles: __m256i) -> __m256i {
+pub(in crate::kernels::x86) fn look_up(table: &[i8; 16], nibbles: __m256i) -> __m256i {
     _mm256_shuffle_epi8(twice(load_half(table)), nibbles)
 }

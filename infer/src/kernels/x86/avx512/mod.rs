@@ -8,17 +8,31 @@ use crate::kernels::level::Level;
 use crate::kernels::matmul::Sink;
 use crate::kernels::quantize::{RowQ8, RowQ8K};
 
+mod block256;
+mod block32;
+mod float;
+mod types256;
+mod types32;
+mod vector;
+
+pub(in crate::kernels) use self::block32::Wide32;
+pub(in crate::kernels) use self::block256::Wide256;
+pub(in crate::kernels) use self::float::WideElement;
+
 impl Level for Avx512Vnni {
     fn rows32<B: Format32>(self, rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
-        self.avx2().rows32(rows, per_row, tokens, sink);
+        // SAFETY: the token proves the features.
+        unsafe { block32::rows(rows, per_row, tokens, sink) }
     }
 
     fn rows256<B: Format256>(self, rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
-        self.avx2().rows256(rows, per_row, tokens, sink);
+        // SAFETY: the token proves the features.
+        unsafe { block256::rows(rows, per_row, tokens, sink) }
     }
 
     fn rows_of_floats<E: Float>(self, rows: &[E], cols: usize, tokens: &[&[f32]], sink: Sink<'_>) {
-        self.avx2().rows_of_floats(rows, cols, tokens, sink);
+        // SAFETY: the token proves the features.
+        unsafe { float::rows(rows, cols, tokens, sink) }
     }
 
     fn row_q8(self, blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {

@@ -1,0 +1,125 @@
+//! Dot products with blocks of 256: four vectors of quants for each, whose sums of products are multiplied by the sub-scales
+//! as 16-bit numbers.
+
+use std::arch::x86_64::*;
+
+use super::vector::*;
+use crate::kernels::activations::Q8K;
+use crate::kernels::matmul::Sink;
+use crate::kernels::x86::avx2::block256::{OPERAND, Operand, Vector256};
+use crate::kernels::x86::avx2::vector::{halves, load as load_32, load_floats as load_8_floats};
+use crate::kernels::x86::avx2::vector::{prefetch, sums_of_8, tree8};
+
+/// A block of 256 in long vectors.
+pub(in crate::kernels) trait Wide256: Vector256 {
+    /// How much more the bytes are than the quants, as a power of two, where they are. Taken back with the sums of the
+    /// activations and the sub-scales.
+    const OFFSET_BITS: Option<u32> = None;
+
+    /// The quants in element order, plus the offset.
+    ///
+    /// # Safety
+    ///
+    /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
+    unsafe fn quarters(&self) -> [__m512i; 4];
+
+    /// What to multiply the sums of products by: for each 16 elements the sub-scale, in the lower half of 32 bits. The
+    /// upper half is zero, unless [`Wide256::sums`] gives pairs.
+    ///
+    /// # Safety
+    ///
+    /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
+    unsafe fn factors(&self) -> __m512i;
+
+    /// The sums of the products of four neighbours, which must fit 16 bits; or the pairs of which they are the sums.
+    ///
+    /// # Safety
+    ///
+    /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
+    #[inline(always)]
+    unsafe fn sums(quarter: __m512i, activations: __m512i) -> __m512i {
+        // SAFETY: contract.
+        unsafe { _mm512_dpbusd_epi32(_mm512_setzero_si512(), quarter, activations) }
+    }
+}
+
+/// See [`portable::rows256`](crate::kernels::portable::rows256).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn rows<B: Wide256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+    let (fours, rest) = tokens.as_chunks::<4>();
+    for (row, blocks) in rows.chunks_exact(per_row).enumerate() {
+        for (i, tokens) in fours.iter().enumerate() {
+            one_row(blocks, tokens, |t, value| sink.put(row, i * 4 + t, value));
+        }
+        for (t, token) in rest.iter().enumerate() {
+            one_row(blocks, &[*token], |_, value| sink.put(row, fours.len() * 4 + t, value));
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn one_row<B: Wide256, const T: usize>(blocks: &[B], tokens: &[Q8K<'_>; T], put: impl Fn(usize, f32)) {
+    let zero = _mm256_setzero_si256();
+    let mut lanes = [_mm256_setzero_ps(); T];
+    for (g, blocks) in blocks.chunks(8).enumerate() {
+        // Where a block is missing the term is zero times zero.
+        let (mut sums, mut min_sums) = ([[zero; 8]; T], [[zero; 8]; T]);
+        for (j, block) in blocks.iter().enumerate() {
+            let b = g * 8 + j;
+            prefetch(block);
+            let mut operands = [OPERAND; T];
+            for (operand, token) in operands.iter_mut().zip(tokens) {
+                *operand = Operand::of(token, b);
+            }
+            // SAFETY: this function is compiled for the features.
+            let (products, mins) = unsafe { (products(block, &operands), block.mins(&operands)) };
+            for t in 0..T {
+                sums[t][j & 7] = products[t];
+                min_sums[t][j & 7] = mins[t];
+            }
+        }
+        let scales = halves(blocks, |block| block.halves().0);
+        let mins = halves(blocks, |block| block.halves().1);
+        for t in 0..T {
+            let d = load_8_floats(&tokens[t].scales[g]);
+            let sums = _mm256_cvtepi32_ps(sums_of_8(&sums[t]));
+            lanes[t] = _mm256_fmadd_ps(sums, _mm256_mul_ps(scales, d), lanes[t]);
+            if B::HAS_MIN {
+                let min_sums = _mm256_cvtepi32_ps(sums_of_8(&min_sums[t]));
+                lanes[t] = _mm256_fnmadd_ps(min_sums, _mm256_mul_ps(mins, d), lanes[t]);
+            }
+        }
+    }
+    for (t, lanes) in lanes.iter().enumerate() {
+        put(t, tree8(*lanes));
+    }
+}
+
+/// For each token, 8 integers whose sum is the sum over the sub-blocks of sub-scale times sum of products.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn products<B: Wide256, const T: usize>(block: &B, tokens: &[Operand<'_>; T]) -> [__m256i; T] {
+    // SAFETY: this function is compiled for the features.
+    let (quarters, factors) = unsafe { (block.quarters(), block.factors()) };
+    let mut acc = [_mm512_setzero_si512(); T];
+    let four_times = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    for (i, quarter) in quarters.into_iter().enumerate() {
+        let index = _mm512_add_epi32(four_times, _mm512_set1_epi32(4 * i as i32));
+        let factors = _mm512_permutexvar_epi32(index, factors);
+        for (acc, token) in acc.iter_mut().zip(tokens) {
+            let activations = load(&bytemuck::cast_ref::<_, [[i8; 64]; 4]>(token.quants)[i]);
+            // SAFETY: this function is compiled for the features.
+            *acc = _mm512_dpwssd_epi32(*acc, unsafe { B::sums(quarter, activations) }, factors);
+        }
+    }
+    let mut out = [_mm256_setzero_si256(); T];
+    for ((out, acc), token) in out.iter_mut().zip(acc).zip(tokens) {
+        *out = fold(acc);
+        if let Some(bits) = B::OFFSET_BITS {
+            let sums = _mm256_madd_epi16(_mm512_cvtepi32_epi16(factors), load_32(token.sums16));
+            *out = _mm256_sub_epi32(*out, _mm256_sll_epi32(sums, _mm_cvtsi32_si128(bits as i32)));
+        }
+    }
+    out
+}

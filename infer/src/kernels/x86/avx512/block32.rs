@@ -1,0 +1,102 @@
+//! Dot products with blocks of 32, sixteen blocks at a time: like the kernels for AVX2, with vectors of twice the length
+//! and an instruction that multiplies and adds up bytes.
+
+use std::arch::x86_64::*;
+
+use bytemuck::{cast_ref, cast_slice};
+
+use super::vector::*;
+use crate::kernels::activations::{Q8, WEAVE};
+use crate::kernels::matmul::{Sink, TILE};
+use crate::kernels::x86::avx2::Vector32;
+use crate::kernels::x86::avx2::vector::{load_floats as load_8_floats, prefetch, tree8};
+
+/// Blocks of 32 in long vectors.
+pub(in crate::kernels) trait Wide32: Vector32 {
+    /// How much more the bytes are than the quants, so that none is negative. Taken back as `OFFSET * sum(activations)`,
+    /// which is exact.
+    const OFFSET: u8;
+
+    /// The quants of 16 blocks, plus the offset: vector `k` holds, for each block, elements `4 k` to `4 k + 3`.
+    ///
+    /// # Safety
+    ///
+    /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
+    unsafe fn bytes_16(blocks: &[Self; WEAVE]) -> [__m512i; 8];
+}
+
+/// See [`portable::rows32`](crate::kernels::portable::rows32).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn rows<B: Wide32>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
+    match tokens {
+        [token] => tile::<B, 1>(rows, per_row, std::array::from_ref(token), sink),
+        _ => tile::<B, TILE>(rows, per_row, tokens, sink),
+    }
+}
+
+/// Up to `T` tokens.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn tile<B: Wide32, const T: usize>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
+    for (row, blocks) in rows.chunks_exact(per_row).enumerate() {
+        let mut lanes = [_mm256_setzero_ps(); T];
+        let (weaves, rest) = blocks.as_chunks::<WEAVE>();
+        for (w, blocks) in weaves.iter().enumerate() {
+            prefetch(blocks);
+            weave::<B, T>(blocks, w, tokens, &mut lanes);
+        }
+        if !rest.is_empty() {
+            prefetch(rest);
+            // Where a block is missing the activations are zero in all their parts, and so is the term.
+            let mut last = [B::zeroed(); WEAVE];
+            last[..rest.len()].copy_from_slice(rest);
+            weave::<B, T>(&last, weaves.len(), tokens, &mut lanes);
+        }
+        for (t, lanes) in lanes.iter().enumerate().take(tokens.len()) {
+            sink.put(row, t, tree8(*lanes));
+        }
+    }
+}
+
+/// Adds the terms of the 16 blocks of weave `w`: first those of its first 8 blocks, then of the others.
+#[inline(always)]
+fn weave<B: Wide32, const T: usize>(blocks: &[B; WEAVE], w: usize, tokens: &[Q8<'_>], lanes: &mut [__m256; T]) {
+    let (first, second) = blocks.split_at(8);
+    // SAFETY: inlined into `tile`, which is compiled for the features.
+    unsafe {
+        let bytes = B::bytes_16(blocks);
+        let scales = [B::scales(first), B::scales(second)];
+        for (lanes, token) in lanes.iter_mut().zip(tokens) {
+            let sums = _mm512_cvtepi32_ps(sums::<B>(&bytes, token, w));
+            let halves = [
+                _mm512_castps512_ps256(sums),
+                _mm256_castsi256_ps(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(sums))),
+            ];
+            for (i, (sums, (scales, mins))) in halves.into_iter().zip(scales).enumerate() {
+                let g = 2 * w + i;
+                *lanes = _mm256_fmadd_ps(sums, _mm256_mul_ps(scales, load_8_floats(&token.scales[g])), *lanes);
+                if B::HAS_MIN {
+                    *lanes = _mm256_fmadd_ps(mins, load_8_floats(&token.scaled_sums[g]), *lanes);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of products of 16 blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sums<B: Wide32>(bytes: &[__m512i; 8], token: &Q8<'_>, w: usize) -> __m512i {
+    let quants: &[[i8; 64]; 8] = cast_ref(&token.quants.as_chunks::<2>().0[w]);
+    let mut sums = match B::OFFSET {
+        0 => _mm512_setzero_si512(),
+        offset => {
+            let sums = load(&cast_slice::<_, [i32; 16]>(token.sums)[w]);
+            _mm512_mullo_epi32(sums, _mm512_set1_epi32(-i32::from(offset)))
+        }
+    };
+    for (bytes, quants) in bytes.iter().zip(quants) {
+        sums = _mm512_dpbusd_epi32(sums, *bytes, load(quants));
+    }
+    sums
+}

@@ -1,0 +1,59 @@
+//! Loads, and what the other files of this level share.
+
+use std::arch::x86_64::*;
+
+use bytemuck::Pod;
+
+/// Loads 64 bytes, whatever their alignment.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn load<T: Pod, const N: usize>(from: &[T; N]) -> __m512i {
+    const { assert!(size_of::<[T; N]>() == 64) }
+    // SAFETY: 64 bytes can be read there, and this load asks no alignment.
+    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+}
+
+/// Loads 16 floats.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn load_floats(from: &[f32; 16]) -> __m512 {
+    _mm512_castsi512_ps(load(from))
+}
+
+/// Four vectors of 16 bytes as one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn join(quarters: [__m128i; 4]) -> __m512i {
+    let [a, b, c, d] = quarters;
+    let low = _mm512_castsi256_si512(_mm256_set_m128i(b, a));
+    _mm512_inserti64x4::<1>(low, _mm256_set_m128i(d, c))
+}
+
+/// The 32 bytes in both halves.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn twice(from: &[u8; 32]) -> __m512i {
+    _mm512_broadcast_i64x4(crate::kernels::x86::avx2::vector::load(from))
+}
+
+/// `value` in the lower half, `upper` in the upper, in 16 bits each: counts to shift by.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn halves_of(lower: i16, upper: i16) -> __m512i {
+    _mm512_inserti64x4::<1>(_mm512_set1_epi16(lower), _mm256_set1_epi16(upper))
+}
+
+/// The upper and the lower half added, in 32 bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn fold(x: __m512i) -> __m256i {
+    _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x))
+}
+
+/// Stores 16 floats.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn store_floats(to: &mut [f32; 16], from: __m512) {
+    // SAFETY: 64 bytes can be written there, and this store asks no alignment.
+    unsafe { _mm512_storeu_ps(to.as_mut_ptr(), from) }
+}
