@@ -111,7 +111,8 @@ fn scratch(map: &ModelMap) -> Scratch {
 /// # Errors
 /// [`BelowFloor`], with the numbers.
 pub fn divide(map: &ModelMap, options: &Options) -> Result<Budget, BelowFloor> {
-    let (activations_per_token, activations) = engine::activation_bytes(map, options.context, options.threads.get());
+    let (activations_per_token, activations) =
+        engine::activation_bytes(map, options.context, options.threads.get(), options.isa);
     let shape = &map.decoder.shape;
     let scratch = scratch(map);
     let needs = Needs {

@@ -5,8 +5,11 @@ use std::ops::{BitOr, BitOrAssign};
 
 use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
 
+use super::gemm::{Gemm, with_gemm};
+use super::panel::Line;
 use super::quantize::{self, RowQ8, RowQ8K};
 use super::shared::each_row;
+use super::tile::{self, TILE, Tile32, Tile256};
 use super::{Isa, Pool};
 use crate::gguf::types::TensorType;
 
@@ -67,11 +70,6 @@ impl fmt::Debug for Formats {
         f.debug_set().entries(names.iter().filter(|(one, _)| self.contains(*one)).map(|(_, name)| name)).finish()
     }
 }
-
-/// A cache line. Buffers are made of these, so that no vector load from them straddles two.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
 
 const fn lines_of<T>(len: usize) -> usize {
     (len * size_of::<T>()).div_ceil(64)
@@ -139,9 +137,48 @@ impl Layout {
             + lines_of::<i16>(blocks * 8)
     }
 
-    /// Lines of a token.
-    const fn lines(self) -> usize {
-        self.float_lines() + self.q8_lines() + self.q8k_lines()
+    /// Lines of the quants of a token.
+    const fn quant_lines(self) -> usize {
+        self.q8_lines() + self.q8k_lines()
+    }
+
+    /// Lines of a tile's blocks of 32.
+    const fn tile_32_lines(self) -> usize {
+        if self.formats.contains(Formats::Q8) { lines_of::<Tile32>(self.cols / 32) } else { 0 }
+    }
+
+    /// Lines of a tile's blocks of 256.
+    const fn tile_256_lines(self) -> usize {
+        if self.formats.contains(Formats::Q8K) { lines_of::<Tile256>(self.cols / 256) } else { 0 }
+    }
+
+    const fn tile_lines(self) -> usize {
+        self.tile_32_lines() + self.tile_256_lines()
+    }
+
+    /// Lines of the quants of up to `tokens` tokens, however they are arranged.
+    const fn most_quant_lines(self, tokens: usize) -> usize {
+        let (rows, tiles) = (tokens * self.quant_lines(), tokens.div_ceil(TILE) * self.tile_lines());
+        if rows > tiles { rows } else { tiles }
+    }
+}
+
+/// How the quants of several tokens lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrangement {
+    /// Token after token.
+    Rows,
+    /// In tiles, in the order of a level.
+    Tiles,
+}
+
+impl Arrangement {
+    /// From how many tokens on unpacking weights to panels pays.
+    const FEWEST_TOKENS: usize = 16;
+
+    fn of(isa: Isa, tokens: usize) -> Self {
+        let rows = Self::Rows;
+        if tokens < Self::FEWEST_TOKENS { rows } else { with_gemm!(isa, _level => Self::Tiles, _ => rows) }
     }
 }
 
@@ -154,7 +191,11 @@ pub struct Activations {
     max: Layout,
     tokens: usize,
     layout: Layout,
-    lines: Vec<Line>,
+    isa: Isa,
+    arrangement: Arrangement,
+    /// Token after token.
+    floats: Vec<Line>,
+    quants: Vec<Line>,
 }
 
 impl Activations {
@@ -162,12 +203,23 @@ impl Activations {
     pub fn new(max_tokens: usize, max_cols: usize, formats: Formats) -> Self {
         let max = Layout { cols: max_cols, formats };
         let layout = Layout { cols: 0, formats: Formats::NONE };
-        Self { max_tokens, max, tokens: 0, layout, lines: vec![Line([0; 64]); max_tokens * max.lines()] }
+        let lines = |count: usize| vec![Line::zeroed(); count];
+        Self {
+            max_tokens,
+            max,
+            tokens: 0,
+            layout,
+            isa: Isa::Portable,
+            arrangement: Arrangement::Rows,
+            floats: lines(max_tokens * max.float_lines()),
+            quants: lines(max.most_quant_lines(max_tokens)),
+        }
     }
 
     /// The bytes that [`Activations::new`] takes from memory.
     pub const fn bytes(max_tokens: usize, max_cols: usize, formats: Formats) -> usize {
-        max_tokens * Layout { cols: max_cols, formats }.lines() * size_of::<Line>()
+        let max = Layout { cols: max_cols, formats };
+        (max_tokens * max.float_lines() + max.most_quant_lines(max_tokens)) * size_of::<Line>()
     }
 
     /// Takes the tokens `x`, rows of `cols` elements, in the forms `formats`.
@@ -181,30 +233,26 @@ impl Activations {
         assert!(tokens <= self.max_tokens && cols <= self.max.cols, "{tokens} x {cols} activations in {self:?}");
         assert!(self.max.formats.contains(formats), "activations as {formats:?} in {self:?}");
         (self.tokens, self.layout) = (tokens, layout);
-        each_row(pool, &mut self.lines[..tokens * layout.lines()], layout.lines(), &|token, mut lines| {
-            let (x, groups, blocks) = (&x[token * cols..][..cols], layout.groups(), layout.blocks_k());
-            if formats.contains(Formats::FLOAT) {
-                take_mut(&mut lines, cols).copy_from_slice(x);
-            }
-            if formats.contains(Formats::Q8) {
-                let row = RowQ8 {
-                    quants: take_mut(&mut lines, groups * 256),
-                    scales: take_mut(&mut lines, groups * 8),
-                    sums: take_mut(&mut lines, groups * 8),
-                    scaled_sums: take_mut(&mut lines, groups * 8),
-                };
-                quantize::row_q8(isa, x, row);
-            }
-            if formats.contains(Formats::Q8K) {
-                let row = RowQ8K {
-                    quants: take_mut(&mut lines, blocks * 256),
-                    scales: take_mut(&mut lines, layout.scales_k()),
-                    sums16: take_mut(&mut lines, blocks * 16),
-                    sums32: take_mut(&mut lines, blocks * 8),
-                };
-                quantize::row_q8k(isa, x, row);
-            }
+        (self.isa, self.arrangement) = (isa, Arrangement::of(isa, tokens));
+        let float_lines = layout.float_lines();
+        each_row(pool, &mut self.floats[..tokens * float_lines], float_lines, &|token, mut lines| {
+            take_mut(&mut lines, cols).copy_from_slice(&x[token * cols..][..cols]);
         });
+        match self.arrangement {
+            Arrangement::Rows => {
+                let lines = &mut self.quants[..tokens * layout.quant_lines()];
+                each_row(pool, lines, layout.quant_lines(), &|token, lines| {
+                    quantize_row(isa, &x[token * cols..][..cols], layout, lines);
+                });
+            }
+            Arrangement::Tiles => with_gemm!(isa, level => {
+                let lines = &mut self.quants[..tokens.div_ceil(TILE) * layout.tile_lines()];
+                each_row(pool, lines, layout.tile_lines(), &|tile, lines| {
+                    let x = &x[tile * TILE * cols..];
+                    quantize_tile(level, &x[..x.len().min(TILE * cols)], layout, lines);
+                });
+            }, _ => unreachable!("tiles are for levels that have products of them")),
+        }
     }
 
     /// The number of tokens prepared.
@@ -222,16 +270,53 @@ impl Activations {
         self.layout.formats
     }
 
+    /// Whether kernels of level `isa` can read them: tiles are in the order of one level.
+    pub(super) fn suit(&self, isa: Isa) -> bool {
+        self.arrangement == Arrangement::Rows || self.isa == isa
+    }
+
+    /// How the quants lie.
+    pub(super) fn arrangement(&self) -> Arrangement {
+        self.arrangement
+    }
+
+    /// The quants of a token.
+    ///
+    /// # Panics
+    ///
+    /// They lie in tiles.
     fn token(&self, token: usize) -> &[Line] {
-        &self.lines[token * self.layout.lines()..][..self.layout.lines()]
+        assert_eq!(self.arrangement, Arrangement::Rows, "how the quants lie");
+        &self.quants[token * self.layout.quant_lines()..][..self.layout.quant_lines()]
+    }
+
+    /// The quants of a tile.
+    ///
+    /// # Panics
+    ///
+    /// They lie in rows.
+    fn tile(&self, tile: usize) -> &[Line] {
+        assert_ne!(self.arrangement, Arrangement::Rows, "how the quants lie");
+        &self.quants[tile * self.layout.tile_lines()..][..self.layout.tile_lines()]
+    }
+
+    /// The blocks of 32 of tile `tile`.
+    pub(super) fn tile_32(&self, tile: usize) -> &[Tile32] {
+        cast_slice(&self.tile(tile)[..self.layout.tile_32_lines()])
+    }
+
+    /// The blocks of 256 of tile `tile`.
+    pub(super) fn tile_256(&self, tile: usize) -> &[Tile256] {
+        cast_slice(&self.tile(tile)[self.layout.tile_32_lines()..])
     }
 
     pub(super) fn float(&self, token: usize) -> &[f32] {
-        take(&mut self.token(token), self.layout.cols)
+        let mut lines = &self.floats[token * self.layout.float_lines()..];
+        take(&mut lines, self.layout.cols)
     }
 
     pub(super) fn q8(&self, token: usize) -> Q8<'_> {
-        let (mut lines, groups) = (&self.token(token)[self.layout.float_lines()..], self.layout.groups());
+        let (mut lines, groups) = (self.token(token), self.layout.groups());
         Q8 {
             quants: cast_slice(take::<i8>(&mut lines, groups * 256)),
             scales: cast_slice(take::<f32>(&mut lines, groups * 8)),
@@ -241,14 +326,47 @@ impl Activations {
     }
 
     pub(super) fn q8k(&self, token: usize) -> Q8K<'_> {
-        let before = self.layout.float_lines() + self.layout.q8_lines();
-        let (mut lines, blocks) = (&self.token(token)[before..], self.layout.blocks_k());
+        let (mut lines, blocks) = (&self.token(token)[self.layout.q8_lines()..], self.layout.blocks_k());
         Q8K {
             quants: cast_slice(take::<i8>(&mut lines, blocks * 256)),
             scales: cast_slice(take::<f32>(&mut lines, self.layout.scales_k())),
             sums16: cast_slice(take::<i16>(&mut lines, blocks * 16)),
             sums32: cast_slice(take::<i16>(&mut lines, blocks * 8)),
         }
+    }
+}
+
+/// Quantizes the token `x` to the forms of `layout`.
+fn quantize_row(isa: Isa, x: &[f32], layout: Layout, mut lines: &mut [Line]) {
+    let (groups, blocks) = (layout.groups(), layout.blocks_k());
+    if layout.formats.contains(Formats::Q8) {
+        let row = RowQ8 {
+            quants: take_mut(&mut lines, groups * 256),
+            scales: take_mut(&mut lines, groups * 8),
+            sums: take_mut(&mut lines, groups * 8),
+            scaled_sums: take_mut(&mut lines, groups * 8),
+        };
+        quantize::row_q8(isa, x, row);
+    }
+    if layout.formats.contains(Formats::Q8K) {
+        let row = RowQ8K {
+            quants: take_mut(&mut lines, blocks * 256),
+            scales: take_mut(&mut lines, layout.scales_k()),
+            sums16: take_mut(&mut lines, blocks * 16),
+            sums32: take_mut(&mut lines, blocks * 8),
+        };
+        quantize::row_q8k(isa, x, row);
+    }
+}
+
+/// Quantizes the tokens `x` to a tile.
+fn quantize_tile<L: Gemm>(level: L, x: &[f32], layout: Layout, lines: &mut [Line]) {
+    let (lines_32, lines_256) = lines.split_at_mut(layout.tile_32_lines());
+    if layout.formats.contains(Formats::Q8) {
+        tile::pack_32(level, x, layout.cols, cast_slice_mut(lines_32), L::ORDER);
+    }
+    if layout.formats.contains(Formats::Q8K) {
+        tile::pack_256(level, x, layout.cols, cast_slice_mut(lines_256), L::ORDER);
     }
 }
 

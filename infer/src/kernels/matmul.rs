@@ -2,23 +2,27 @@
 
 use bytemuck::cast_slice;
 
-use super::activations::{Activations, Formats, Q8, Q8K};
+use super::activations::{Activations, Arrangement, Formats};
 use super::blocks;
 use super::formats::{Float, Format32, Format256};
+use super::gemm::{self, with_gemm};
 use super::level::{Level, with_level};
-use super::shared::SharedOut;
-use super::{Isa, Pool};
+use super::panel::Line;
+use super::shared::{SharedOut, each_with_scratch};
+use super::{Isa, Panels, Pool};
 use crate::gguf::types::TensorType;
 
-/// How many tokens a row of weights meets at a time. Their activations stay in the first-level cache while the rows of a
-/// piece go by.
-pub(super) const TILE: usize = 8;
+/// How many tokens a row of weights that is read in place meets at a time. Their activations stay in the first-level
+/// cache while the rows of a piece go by.
+pub(super) use super::tile::TILE;
 
 /// The bytes of weights that make a task worth claiming, and the most that a piece should have, so that it stays in the
 /// second-level cache for the next tile of tokens.
 const PIECE: std::ops::Range<usize> = 16 << 10..128 << 10;
 /// Pieces per thread when there is enough to share: what the slowest thread is behind at the end is a part of one.
 const PIECES_PER_THREAD: usize = 8;
+/// A piece begins at a multiple of this many rows: whole pairs of panels.
+const ROWS: usize = gemm::PAIR;
 
 /// Some whole rows of a matrix, wherever they lie.
 #[derive(Debug, Clone, Copy)]
@@ -52,9 +56,19 @@ impl Part<'_> {
 /// # Panics
 ///
 /// A part is of a type without a kernel or of a form that `acts` was not prepared for, has other columns than `acts`, is
-/// not whole rows, or its outputs exceed `stride` or `out`.
-pub fn matmul(pool: &Pool, isa: Isa, parts: &[Part<'_>], acts: &Activations, out: &mut [f32], stride: usize) {
+/// not whole rows, or its outputs exceed `stride` or `out`; `acts` were prepared for another level, or `panels` made for
+/// fewer threads or columns.
+pub fn matmul(
+    pool: &Pool,
+    isa: Isa,
+    parts: &[Part<'_>],
+    acts: &Activations,
+    panels: &mut Panels,
+    out: &mut [f32],
+    stride: usize,
+) {
     let tokens = acts.tokens();
+    assert!(acts.suit(isa), "{acts:?} are not for {isa}");
     let mut total = 0;
     for part in parts {
         let Part { ty, cols, bytes, first_out } = *part;
@@ -83,23 +97,21 @@ pub fn matmul(pool: &Pool, isa: Isa, parts: &[Part<'_>], acts: &Activations, out
     let piece = (total / (pool.threads() * PIECES_PER_THREAD)).clamp(PIECE.start, PIECE.end);
     let pieces = total.div_ceil(piece).div_ceil(parts.len());
     let out = SharedOut::new(out);
-    pool.run(parts.len() * pieces, &|task| {
+    let (scratch, per_thread) = panels.parts();
+    each_with_scratch(pool, parts.len() * pieces, scratch, per_thread, &|task, scratch| {
         let (part, piece) = (&parts[task / pieces], task % pieces);
         let rows = part.rows();
-        let (begin, end) = (rows * piece / pieces, rows * (piece + 1) / pieces);
-        if begin == end {
-            return;
-        }
-        let bytes = &part.bytes[begin * part.row_bytes()..end * part.row_bytes()];
-        for first in (0..tokens).step_by(TILE) {
-            let tile = Tile { acts, first, len: TILE.min(tokens - first) };
-            let sink = Sink { out, stride, first: first * stride + part.first_out + begin };
-            tile.rows(isa, part.ty, bytes, sink);
+        let at = |piece: usize| rows.min((rows * piece / pieces).next_multiple_of(ROWS));
+        let (begin, end) = (at(piece), at(piece + 1));
+        if begin < end {
+            let bytes = &part.bytes[begin * part.row_bytes()..end * part.row_bytes()];
+            let sink = Sink { out, stride, first: part.first_out + begin };
+            Piece { isa, bytes, acts, scratch, sink }.multiply(part.ty);
         }
     });
 }
 
-/// Where the results of some rows and tokens go.
+/// Where the results of some rows go.
 #[derive(Clone, Copy)]
 pub(super) struct Sink<'a> {
     out: SharedOut<'a>,
@@ -108,66 +120,102 @@ pub(super) struct Sink<'a> {
 }
 
 impl Sink<'_> {
+    /// The same for the tokens from `token` on.
+    fn from_token(self, token: usize) -> Self {
+        Self { first: self.first + token * self.stride, ..self }
+    }
+
     /// Writes the result of a row and a token, both counted from the first that this sink is for.
     #[inline(always)]
     pub(super) fn put(&self, row: usize, token: usize, value: f32) {
         self.out.set(self.first + token * self.stride + row, value);
     }
+
+    /// Writes the results of the rows from `row` on and a token.
+    #[inline(always)]
+    pub(super) fn put_rows(&self, row: usize, token: usize, values: &[f32]) {
+        self.out.set_all(self.first + token * self.stride + row, values);
+    }
 }
 
-/// Some tokens of the activations.
-struct Tile<'a> {
+/// Some rows of one type, to be multiplied with all tokens by one thread.
+struct Piece<'a> {
+    isa: Isa,
+    bytes: &'a [u8],
     acts: &'a Activations,
-    first: usize,
-    len: usize,
+    scratch: &'a mut [Line],
+    sink: Sink<'a>,
 }
 
-impl Tile<'_> {
-    fn rows(&self, isa: Isa, ty: TensorType, bytes: &[u8], sink: Sink<'_>) {
+impl Piece<'_> {
+    fn multiply(self, ty: TensorType) {
         match ty {
-            TensorType::F32 => self.floats::<blocks::F32>(isa, bytes, sink),
-            TensorType::F16 => self.floats::<blocks::F16>(isa, bytes, sink),
-            TensorType::BF16 => self.floats::<blocks::BF16>(isa, bytes, sink),
-            TensorType::Q4_0 => self.blocks32::<blocks::Q4_0>(isa, bytes, sink),
-            TensorType::Q4_1 => self.blocks32::<blocks::Q4_1>(isa, bytes, sink),
-            TensorType::Q5_0 => self.blocks32::<blocks::Q5_0>(isa, bytes, sink),
-            TensorType::Q5_1 => self.blocks32::<blocks::Q5_1>(isa, bytes, sink),
-            TensorType::Q8_0 => self.blocks32::<blocks::Q8_0>(isa, bytes, sink),
-            TensorType::IQ4_NL => self.blocks32::<blocks::IQ4_NL>(isa, bytes, sink),
-            TensorType::MXFP4 => self.blocks32::<blocks::MXFP4>(isa, bytes, sink),
-            TensorType::Q2_K => self.blocks256::<blocks::Q2_K>(isa, bytes, sink),
-            TensorType::Q3_K => self.blocks256::<blocks::Q3_K>(isa, bytes, sink),
-            TensorType::Q4_K => self.blocks256::<blocks::Q4_K>(isa, bytes, sink),
-            TensorType::Q5_K => self.blocks256::<blocks::Q5_K>(isa, bytes, sink),
-            TensorType::Q6_K => self.blocks256::<blocks::Q6_K>(isa, bytes, sink),
-            TensorType::IQ4_XS => self.blocks256::<blocks::IQ4_XS>(isa, bytes, sink),
+            TensorType::F32 => self.floats::<blocks::F32>(),
+            TensorType::F16 => self.floats::<blocks::F16>(),
+            TensorType::BF16 => self.floats::<blocks::BF16>(),
+            TensorType::Q4_0 => self.blocks32::<blocks::Q4_0>(),
+            TensorType::Q4_1 => self.blocks32::<blocks::Q4_1>(),
+            TensorType::Q5_0 => self.blocks32::<blocks::Q5_0>(),
+            TensorType::Q5_1 => self.blocks32::<blocks::Q5_1>(),
+            TensorType::Q8_0 => self.blocks32::<blocks::Q8_0>(),
+            TensorType::IQ4_NL => self.blocks32::<blocks::IQ4_NL>(),
+            TensorType::MXFP4 => self.blocks32::<blocks::MXFP4>(),
+            TensorType::Q2_K => self.blocks256::<blocks::Q2_K>(),
+            TensorType::Q3_K => self.blocks256::<blocks::Q3_K>(),
+            TensorType::Q4_K => self.blocks256::<blocks::Q4_K>(),
+            TensorType::Q5_K => self.blocks256::<blocks::Q5_K>(),
+            TensorType::Q6_K => self.blocks256::<blocks::Q6_K>(),
+            TensorType::IQ4_XS => self.blocks256::<blocks::IQ4_XS>(),
             _ => unreachable!("matmul has checked that there is a kernel for type {ty}"),
         }
     }
 
-    /// The views of the tile's tokens; beyond its length the last one again.
-    fn views<V>(&self, view: impl Fn(usize) -> V) -> [V; TILE] {
-        std::array::from_fn(|t| view(self.first + t.min(self.len - 1)))
+    /// Calls `rows` for each tile of tokens, with views of them.
+    fn each_tile<V>(&self, view: impl Fn(usize) -> V, rows: impl Fn(&[V], Sink<'_>)) {
+        let tokens = self.acts.tokens();
+        for first in (0..tokens).step_by(TILE) {
+            let len = TILE.min(tokens - first);
+            // Beyond the tile's length the last token again.
+            let views: [V; TILE] = std::array::from_fn(|t| view(first + t.min(len - 1)));
+            rows(&views[..len], self.sink.from_token(first));
+        }
     }
 
-    fn blocks32<B: Format32>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
-        let (rows, per_row) = (cast_slice::<u8, B>(bytes), self.acts.cols() / 32);
-        let tokens: [Q8<'_>; TILE] = self.views(|t| self.acts.q8(t));
-        let tokens = &tokens[..self.len];
-        with_level!(isa, level => level.rows32(rows, per_row, tokens, sink));
+    fn blocks32<B: Format32>(self) {
+        let (rows, per_row) = (cast_slice::<u8, B>(self.bytes), self.acts.cols() / 32);
+        match self.acts.arrangement() {
+            Arrangement::Rows => self.each_tile(
+                |t| self.acts.q8(t),
+                |tokens, sink| with_level!(self.isa, level => level.rows32(rows, per_row, tokens, sink)),
+            ),
+            Arrangement::Tiles => with_gemm!(
+                self.isa,
+                level => gemm::rows_32(level, rows, per_row, self.acts, self.scratch, self.sink),
+                _ => unreachable!("matmul has checked that the level has products of tiles")
+            ),
+        }
     }
 
-    fn blocks256<B: Format256>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
-        let (rows, per_row) = (cast_slice::<u8, B>(bytes), self.acts.cols() / 256);
-        let tokens: [Q8K<'_>; TILE] = self.views(|t| self.acts.q8k(t));
-        let tokens = &tokens[..self.len];
-        with_level!(isa, level => level.rows256(rows, per_row, tokens, sink));
+    fn blocks256<B: Format256>(self) {
+        let (rows, per_row) = (cast_slice::<u8, B>(self.bytes), self.acts.cols() / 256);
+        match self.acts.arrangement() {
+            Arrangement::Rows => self.each_tile(
+                |t| self.acts.q8k(t),
+                |tokens, sink| with_level!(self.isa, level => level.rows256(rows, per_row, tokens, sink)),
+            ),
+            Arrangement::Tiles => with_gemm!(
+                self.isa,
+                level => gemm::rows_256(level, rows, per_row, self.acts, self.scratch, self.sink),
+                _ => unreachable!("matmul has checked that the level has products of tiles")
+            ),
+        }
     }
 
-    fn floats<E: Float>(&self, isa: Isa, bytes: &[u8], sink: Sink<'_>) {
-        let (rows, cols) = (cast_slice::<u8, E>(bytes), self.acts.cols());
-        let tokens: [&[f32]; TILE] = self.views(|t| self.acts.float(t));
-        let tokens = &tokens[..self.len];
-        with_level!(isa, level => level.rows_of_floats(rows, cols, tokens, sink));
+    fn floats<E: Float>(self) {
+        let (rows, cols) = (cast_slice::<u8, E>(self.bytes), self.acts.cols());
+        self.each_tile(
+            |t| self.acts.float(t),
+            |tokens, sink| with_level!(self.isa, level => level.rows_of_floats(rows, cols, tokens, sink)),
+        );
     }
 }

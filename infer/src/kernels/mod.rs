@@ -42,6 +42,7 @@ pub mod attention;
 mod blocks;
 mod dequant;
 mod formats;
+mod gemm;
 mod isa;
 mod kv;
 mod level;
@@ -52,6 +53,7 @@ mod matmul;
 mod neon;
 pub mod ops;
 pub mod order;
+mod panel;
 #[allow(unsafe_code)] // Lends closures to threads.
 mod pool;
 mod portable;
@@ -61,6 +63,7 @@ mod rope;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod tile;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // Instructions that the target does not have, behind a token that the CPU has them.
 mod x86;
@@ -74,5 +77,6 @@ pub use self::isa::{Dotprod, I8mm, Neon};
 pub use self::isa::{Isa, IsaError};
 pub use self::kv::{KvCache, KvShape};
 pub use self::matmul::{Part, matmul};
+pub use self::panel::Panels;
 pub use self::pool::Pool;
 pub use self::rope::{RopeParams, RopeStyle, RopeTable};

@@ -28,6 +28,14 @@ impl<'a> SharedOut<'a> {
     pub(super) fn set(self, index: usize, value: f32) {
         self.0[index].store(value.to_bits(), Ordering::Relaxed);
     }
+
+    /// Writes the elements from `index` on.
+    #[inline(always)]
+    pub(super) fn set_all(self, index: usize, values: &[f32]) {
+        for (to, value) in self.0[index..][..values.len()].iter().zip(values) {
+            to.store(value.to_bits(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// Calls `work` once for each row of `row` elements of `buffer`, with the row's index and the row.

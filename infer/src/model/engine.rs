@@ -7,7 +7,7 @@ use super::decoder::{Activation, Attention, Decoder, FeedForward, Linear, Rope, 
 use super::vectors::Vectors;
 use super::weights::{Compute, Weights};
 use super::{ModelMap, VectorId};
-use crate::kernels::{Activations, Formats, KvCache, KvShape, RopeParams, RopeTable, attention, ops};
+use crate::kernels::{Activations, Formats, Isa, KvCache, KvShape, Panels, RopeParams, RopeTable, attention, ops};
 
 /// Why a pass could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,7 @@ struct Scratch {
     inner: Vec<f32>,
     /// The input of a step as the kernels want it.
     activations: Activations,
+    panels: Panels,
     attention: attention::Scratch,
 }
 
@@ -115,14 +116,15 @@ pub fn kv_bytes(map: &ModelMap, context: usize, chunk: usize) -> u64 {
 }
 
 /// Bytes of the activations: those for each token of a chunk, and those that do not depend on it.
-pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize) -> (u64, u64) {
+pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize, isa: Isa) -> (u64, u64) {
     const SAMPLE: usize = 64; // Rounding to whole cache lines evens out over some tokens.
     let shape = &map.decoder.shape;
     let widths = Widths::of(shape);
     let rope: usize = map.decoder.ropes.iter().map(|rope| rope.dims).sum();
     let floats = (shape.dim + widths.h + widths.wide + widths.inner + rope) * 4;
     let forms = Activations::bytes(SAMPLE, widths.input, all_formats(map)).div_ceil(SAMPLE);
-    ((floats + forms) as u64, attention::Scratch::bytes(threads, context, shape.value_dim) as u64)
+    let panels = Panels::bytes(isa, threads, widths.input);
+    ((floats + forms) as u64, (panels + attention::Scratch::bytes(threads, context, shape.value_dim)) as u64)
 }
 
 fn rope_table(rope: &Rope, vectors: &Vectors, chunk: usize) -> RopeTable {
@@ -167,6 +169,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
                 wide: vec![0.0; chunk * widths.wide],
                 inner: vec![0.0; chunk * widths.inner],
                 activations: Activations::new(chunk, widths.input, all_formats(map)),
+                panels: Panels::new(compute.isa, compute.pool.threads(), widths.input),
                 attention: attention::Scratch::new(compute.pool.threads(), context, shape.value_dim),
             },
             logits: vec![0.0; shape.vocab],
@@ -396,7 +399,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         target: Target,
         stride: usize,
     ) -> Result<(), SchedulerError> {
-        let Scratch { h, wide, inner, activations, .. } = &mut self.scratch;
+        let Scratch { h, wide, inner, activations, panels, .. } = &mut self.scratch;
         let (input, cols) = match source {
             Source::H => (&h[..], self.decoder.shape.dim),
             Source::Inner(cols) => (&inner[..], cols),
@@ -408,7 +411,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             Target::Wide => &mut wide[..n * stride],
             Target::Logits => &mut self.logits[..],
         };
-        self.weights.multiply(step, &self.compute, activations, out, stride)
+        self.weights.multiply(step, &self.compute, activations, panels, out, stride)
     }
 }
 

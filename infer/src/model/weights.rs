@@ -6,7 +6,7 @@ use forebay_prefetch::{Layout, Pass, Plan, Scheduler, SchedulerError, SchedulerO
 use super::ModelMap;
 use super::tensors::Matrix;
 use crate::gguf::TensorType;
-use crate::kernels::{Activations, Isa, Part, Pool, dequantize_row, matmul};
+use crate::kernels::{Activations, Isa, Panels, Part, Pool, dequantize_row, matmul};
 
 /// Pages that go to the kernels in one call when everything is resident: enough to make the call's price vanish.
 const BATCH: usize = 16;
@@ -119,6 +119,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         step: StepId,
         compute: &Compute,
         activations: &Activations,
+        panels: &mut Panels,
         out: &mut [f32],
         stride: usize,
     ) -> Result<(), SchedulerError> {
@@ -131,7 +132,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
                 let (ty, cols, first_out) = self.shapes[rows.tensor as usize];
                 *part = Part { ty, cols, bytes: lease.bytes(), first_out: first_out + rows.first as usize };
             }
-            matmul(&compute.pool, compute.isa, &parts[..self.batch.len()], activations, out, stride);
+            matmul(&compute.pool, compute.isa, &parts[..self.batch.len()], activations, panels, out, stride);
             self.scheduler.finish_batch(&mut self.batch);
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use super::*;
-use crate::kernels::{Activations, Formats, Part, dequantize_row, matmul};
+use crate::kernels::{Activations, Formats, Panels, Part, dequantize_row, matmul};
 
 fn prepared(isa: Isa, x: &[f32], cols: usize, ty: TensorType) -> Activations {
     let mut acts = Activations::new(x.len() / cols, cols, Formats::of(ty));
@@ -14,7 +14,8 @@ fn product(threads: usize, isa: Isa, ty: TensorType, cols: usize, bytes: &[u8], 
     let rows = bytes.len() / ty.row_bytes(cols).unwrap();
     let mut out = vec![0.0; x.len() / cols * rows];
     let part = Part { ty, cols, bytes, first_out: 0 };
-    matmul(&pool(threads), isa, &[part], &prepared(isa, x, cols, ty), &mut out, rows);
+    let mut panels = Panels::new(isa, threads, cols);
+    matmul(&pool(threads), isa, &[part], &prepared(isa, x, cols, ty), &mut panels, &mut out, rows);
     out
 }
 
@@ -26,8 +27,8 @@ fn every_level_multiplies_to_the_same_bits() {
             for painting in PAINTS {
                 let rows = 1 + random.below(3);
                 let bytes = paint(ty, rows * cols / ty.block_len(), painting, &mut random);
-                // Nine tokens: a full tile and one more.
-                let tokens = [1, 2, 4, 7, 9][random.below(5)];
+                // Nine tokens: a full tile and one more. From 16 on there are panels, where the level has them.
+                let tokens = [1, 2, 4, 7, 9, 16, 21][random.below(7)];
                 let mut x = random.floats(tokens * cols);
                 if random.byte() < 60 {
                     x.iter_mut().for_each(|x| *x = if *x < 0.0 { -127.0 } else { 127.0 });
@@ -40,6 +41,29 @@ fn every_level_multiplies_to_the_same_bits() {
                         bits(&portable),
                         "{isa} {ty} {rows} x {cols}, {tokens} tokens, {painting:?}"
                     );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_of_every_height_give_the_same_bits() {
+    let mut random = Random(6);
+    for ty in types().filter(|ty| ty.block_len() > 1) {
+        // Few blocks, some more than there are accumulators, and rows around those of one and of two panels.
+        for (cols, rows) in [(256, 1), (256, 15), (512, 16), (768, 17), (2560, 33), (256, 70)] {
+            for painting in PAINTS {
+                let bytes = paint(ty, rows * cols / ty.block_len(), painting, &mut random);
+                let tokens = 16 + random.below(10);
+                let mut x = random.floats(tokens * cols);
+                if random.byte() < 60 {
+                    x.iter_mut().for_each(|x| *x = if *x < 0.0 { -127.0 } else { 127.0 });
+                }
+                let portable = product(1, Isa::Portable, ty, cols, &bytes, &x);
+                for isa in vector_levels() {
+                    let vector = product(2, isa, ty, cols, &bytes, &x);
+                    assert_eq!(bits(&vector), bits(&portable), "{isa} {ty} {rows} x {cols}, {tokens}, {painting:?}");
                 }
             }
         }
@@ -125,7 +149,8 @@ fn neither_parts_nor_threads_nor_neighbours_matter() {
             Part { ty: b, cols, bytes: &b_bytes, first_out: 10 + rows },
         ];
         let mut expected = vec![7.0; tokens * stride];
-        matmul(&pool(1), Isa::Portable, &whole, &acts, &mut expected, stride);
+        let none = &mut Panels::new(Isa::Portable, 1, cols);
+        matmul(&pool(1), Isa::Portable, &whole, &acts, none, &mut expected, stride);
         for (t, expected) in expected.chunks_exact(stride).enumerate() {
             let untouched = expected[..10].iter().chain(&expected[10 + 2 * rows..]);
             assert!(untouched.copied().all(|x| x == 7.0), "token {t}");
@@ -149,7 +174,8 @@ fn neither_parts_nor_threads_nor_neighbours_matter() {
                     parts.swap(i, random.below(i + 1));
                 }
                 let mut out = vec![7.0; tokens * stride];
-                matmul(&pool(threads), isa, &parts, &acts, &mut out, stride);
+                let mut panels = Panels::new(isa, threads, cols);
+                matmul(&pool(threads), isa, &parts, &acts, &mut panels, &mut out, stride);
                 assert_eq!(bits(&out), bits(&expected), "{isa} {a} {b} on {threads} threads");
             }
         }
@@ -179,11 +205,12 @@ fn rows_may_begin_at_any_byte() {
 fn nothing_to_do_is_fine() {
     let (pool, mut acts) = (pool(2), Activations::new(2, 256, Formats::Q8));
     acts.prepare(&pool, Isa::Portable, &[1.0; 512], 256, Formats::Q8);
-    matmul(&pool, Isa::Portable, &[], &acts, &mut [], 0);
+    let none = &mut Panels::new(Isa::Portable, 2, 256);
+    matmul(&pool, Isa::Portable, &[], &acts, none, &mut [], 0);
     let empty = Part { ty: TensorType::Q4_0, cols: 256, bytes: &[], first_out: 0 };
-    matmul(&pool, Isa::Portable, &[empty, empty], &acts, &mut [], 0);
+    matmul(&pool, Isa::Portable, &[empty, empty], &acts, none, &mut [], 0);
     acts.prepare(&pool, Isa::Portable, &[], 256, Formats::Q8);
-    matmul(&pool, Isa::Portable, &[Part { bytes: &[0; 144], ..empty }], &acts, &mut [], 1);
+    matmul(&pool, Isa::Portable, &[Part { bytes: &[0; 144], ..empty }], &acts, none, &mut [], 1);
 }
 
 #[test]
@@ -193,7 +220,10 @@ fn what_does_not_fit_is_refused() {
     acts.prepare(&pool, Isa::Portable, &[1.0; 512], 256, Formats::Q8);
     let part = Part { ty: TensorType::Q4_0, cols: 256, bytes: &[0; 144], first_out: 0 };
     let refused = |part: Part<'_>, out: usize, stride: usize| {
-        let attempt = || matmul(&pool, Isa::Portable, &[part], &acts, &mut vec![0.0; out], stride);
+        let attempt = || {
+            let none = &mut Panels::new(Isa::Portable, 1, 256);
+            matmul(&pool, Isa::Portable, &[part], &acts, none, &mut vec![0.0; out], stride);
+        };
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)).is_err()
     };
     assert!(!refused(part, 2, 1));

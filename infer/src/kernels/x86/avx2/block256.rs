@@ -83,8 +83,10 @@ fn one_row<B: Vector256, const T: usize>(blocks: &[B], tokens: &[Q8K<'_>; T], pu
                 min_sums[t][j & 7] = mins[t];
             }
         }
-        let scales = halves(blocks, |block| block.halves().0);
-        let mins = halves(blocks, |block| block.halves().1);
+        let mut refs = [&blocks[0]; 8];
+        refs.iter_mut().zip(blocks).for_each(|(to, block)| *to = block);
+        let scales = halves(&refs[..blocks.len()], |block| block.halves().0);
+        let mins = halves(&refs[..blocks.len()], |block| block.halves().1);
         for t in 0..T {
             let d = load_floats(&tokens[t].scales[g]);
             let sums = _mm256_cvtepi32_ps(sums_of_8(&sums[t]));

@@ -24,14 +24,14 @@ pub(in crate::kernels) trait Vector32: Block32 {
     /// # Safety
     ///
     /// - The caller is compiled for AVX2, FMA and F16C.
-    unsafe fn bytes(blocks: &[Self]) -> [__m256i; 8];
+    unsafe fn bytes(blocks: &[&Self]) -> [__m256i; 8];
 
     /// The scales and mins (zero where the format has none) of up to 8 blocks, zero where there is no block.
     ///
     /// # Safety
     ///
     /// - The caller is compiled for AVX2, FMA and F16C.
-    unsafe fn scales(blocks: &[Self]) -> (__m256, __m256);
+    unsafe fn scales(blocks: &[&Self]) -> (__m256, __m256);
 }
 
 /// The range of the bytes of a block, which says how to multiply them by activations (of at most 127).
@@ -66,10 +66,12 @@ fn tile<B: Vector32, const T: usize>(rows: &[B], per_row: usize, tokens: &[Q8<'_
         let (groups, rest) = blocks.as_chunks::<8>();
         for (g, blocks) in groups.iter().enumerate() {
             prefetch(blocks);
-            group::<B, T>(blocks, g, tokens, &mut lanes);
+            group::<B, T>(&blocks.each_ref(), g, tokens, &mut lanes);
         }
         if !rest.is_empty() {
-            group::<B, T>(rest, groups.len(), tokens, &mut lanes);
+            let mut blocks = [&rest[0]; 8];
+            blocks.iter_mut().zip(rest).for_each(|(to, block)| *to = block);
+            group::<B, T>(&blocks[..rest.len()], groups.len(), tokens, &mut lanes);
         }
         for (t, lanes) in lanes.iter().enumerate().take(tokens.len()) {
             sink.put(row, t, tree8(*lanes));
@@ -80,7 +82,7 @@ fn tile<B: Vector32, const T: usize>(rows: &[B], per_row: usize, tokens: &[Q8<'_
 /// Adds the terms of the up to 8 blocks of group `g`. Where a block is missing the term is zero times zero, and adding
 /// that changes no accumulator: they begin as `+0.0` and so never become `-0.0`.
 #[inline(always)]
-fn group<B: Vector32, const T: usize>(blocks: &[B], g: usize, tokens: &[Q8<'_>], lanes: &mut [__m256; T]) {
+fn group<B: Vector32, const T: usize>(blocks: &[&B], g: usize, tokens: &[Q8<'_>], lanes: &mut [__m256; T]) {
     // SAFETY: inlined into `tile`, which is compiled for the features.
     unsafe {
         let (bytes, (scales, mins)) = (B::bytes(blocks), B::scales(blocks));

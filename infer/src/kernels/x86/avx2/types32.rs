@@ -9,7 +9,7 @@ use crate::kernels::blocks::{FP4_VALUES, IQ4_NL, IQ4_VALUES, MXFP4, Q4_0, Q4_1, 
 /// Sixteen bytes of each of up to 8 blocks, transposed: vector `k` holds bytes `4 k` to `4 k + 3` of each block.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn transposed<B>(blocks: &[B], bytes: impl Fn(&B) -> &[u8; 16]) -> [__m256i; 4] {
+fn transposed<B>(blocks: &[&B], bytes: impl Fn(&B) -> &[u8; 16]) -> [__m256i; 4] {
     let load = |i: usize| match blocks.get(i) {
         Some(block) => load_half(bytes(block)),
         None => _mm_setzero_si128(),
@@ -40,7 +40,7 @@ fn split(bytes: [__m256i; 4]) -> [__m256i; 8] {
 /// Adds 16 to element `i` of a block where bit `i` of `bits(block)` is set.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_fifth_bits<B>(nibbles: &mut [__m256i; 8], blocks: &[B], bits: impl Fn(&B) -> [u8; 4]) {
+fn add_fifth_bits<B>(nibbles: &mut [__m256i; 8], blocks: &[&B], bits: impl Fn(&B) -> [u8; 4]) {
     let bits = words(blocks, bits);
     let sixteen = _mm256_set1_epi8(16);
     for i in 0..4 {
@@ -60,7 +60,7 @@ fn add_fifth_bits<B>(nibbles: &mut [__m256i; 8], blocks: &[B], bits: impl Fn(&B)
 /// A 32-bit word of each of up to 8 blocks.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn words<B>(blocks: &[B], word: impl Fn(&B) -> [u8; 4]) -> __m256i {
+fn words<B>(blocks: &[&B], word: impl Fn(&B) -> [u8; 4]) -> __m256i {
     let word = |i: usize| blocks.get(i).map_or(0, |block| i32::from_le_bytes(word(block)));
     _mm256_setr_epi32(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7))
 }
@@ -68,7 +68,7 @@ fn words<B>(blocks: &[B], word: impl Fn(&B) -> [u8; 4]) -> __m256i {
 /// Two neighbouring half-precision numbers of each of up to 8 blocks, widened; zero where there is no block.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn pairs<B>(blocks: &[B], pair: impl Fn(&B) -> [u8; 4]) -> (__m256, __m256) {
+fn pairs<B>(blocks: &[&B], pair: impl Fn(&B) -> [u8; 4]) -> (__m256, __m256) {
     let words = words(blocks, pair);
     let (first, second) = (_mm256_and_si256(words, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(words));
     let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(first, second));
@@ -82,13 +82,13 @@ macro_rules! vector32 {
 
             #[inline]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn bytes($blocks: &[Self]) -> [__m256i; 8] {
+            unsafe fn bytes($blocks: &[&Self]) -> [__m256i; 8] {
                 $bytes
             }
 
             #[inline]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn scales($blocks: &[Self]) -> (__m256, __m256) {
+            unsafe fn scales($blocks: &[&Self]) -> (__m256, __m256) {
                 $scales
             }
         }
@@ -97,56 +97,56 @@ macro_rules! vector32 {
 
 vector32!(
     Q4_0, Range::Small { max: 15, offset: 8 },
-    blocks => split(transposed(blocks, |block| &block.qs)),
-    (halves(blocks, |block| block.d), _mm256_setzero_ps())
+    blocks => split(transposed(blocks, |block: &Self| &block.qs)),
+    (halves(blocks, |block: &Self| block.d), _mm256_setzero_ps())
 );
 vector32!(
     Q4_1, Range::Small { max: 15, offset: 0 },
-    blocks => split(transposed(blocks, |block| &block.qs)),
-    pairs(blocks, |block| bytemuck::cast([block.d, block.m]))
+    blocks => split(transposed(blocks, |block: &Self| &block.qs)),
+    pairs(blocks, |block: &Self| bytemuck::cast([block.d, block.m]))
 );
 vector32!(
     Q5_0, Range::Small { max: 31, offset: 16 },
     blocks => {
-        let mut bytes = split(transposed(blocks, |block| &block.qs));
-        add_fifth_bits(&mut bytes, blocks, |block| block.qh);
+        let mut bytes = split(transposed(blocks, |block: &Self| &block.qs));
+        add_fifth_bits(&mut bytes, blocks, |block: &Self| block.qh);
         bytes
     },
-    (halves(blocks, |block| block.d), _mm256_setzero_ps())
+    (halves(blocks, |block: &Self| block.d), _mm256_setzero_ps())
 );
 vector32!(
     Q5_1, Range::Small { max: 31, offset: 0 },
     blocks => {
-        let mut bytes = split(transposed(blocks, |block| &block.qs));
-        add_fifth_bits(&mut bytes, blocks, |block| block.qh);
+        let mut bytes = split(transposed(blocks, |block: &Self| &block.qs));
+        add_fifth_bits(&mut bytes, blocks, |block: &Self| block.qh);
         bytes
     },
-    pairs(blocks, |block| bytemuck::cast([block.d, block.m]))
+    pairs(blocks, |block: &Self| bytemuck::cast([block.d, block.m]))
 );
 vector32!(
     Q8_0, Range::Signed,
     blocks => {
-        let half = |i: usize| transposed(blocks, |block| &bytemuck::cast_ref::<_, [[u8; 16]; 2]>(&block.qs)[i]);
+        let half = |i: usize| transposed(blocks, |block: &Self| &bytemuck::cast_ref::<_, [[u8; 16]; 2]>(&block.qs)[i]);
         let ([a, b, c, d], [e, f, g, h]) = (half(0), half(1));
         [a, b, c, d, e, f, g, h]
     },
-    (halves(blocks, |block| block.d), _mm256_setzero_ps())
+    (halves(blocks, |block: &Self| block.d), _mm256_setzero_ps())
 );
 vector32!(
     IQ4_NL, Range::Signed,
     blocks => {
-        let mut bytes = split(transposed(blocks, |block| &block.qs));
+        let mut bytes = split(transposed(blocks, |block: &Self| &block.qs));
         for bytes in &mut bytes {
             *bytes = look_up(&IQ4_VALUES, *bytes);
         }
         bytes
     },
-    (halves(blocks, |block| block.d), _mm256_setzero_ps())
+    (halves(blocks, |block: &Self| block.d), _mm256_setzero_ps())
 );
 vector32!(
     MXFP4, Range::Small { max: 2 * FP4_OFFSET as i32, offset: FP4_OFFSET as i32 },
     blocks => {
-        let mut bytes = split(transposed(blocks, |block| &block.qs));
+        let mut bytes = split(transposed(blocks, |block: &Self| &block.qs));
         for bytes in &mut bytes {
             *bytes = look_up(&FP4_UNSIGNED, *bytes);
         }
@@ -170,7 +170,7 @@ const FP4_UNSIGNED: [i8; 16] = {
 /// The scales that are powers of two; see `blocks::half_of_power`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn powers(blocks: &[MXFP4]) -> __m256 {
+fn powers(blocks: &[&MXFP4]) -> __m256 {
     let (mut exponents, mut present) = (0u64, 0u64);
     for (i, block) in blocks.iter().enumerate().take(8) {
         exponents |= u64::from(block.e[0]) << (i * 8);

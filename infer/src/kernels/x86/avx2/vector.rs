@@ -109,7 +109,7 @@ pub(in crate::kernels::x86) fn add_halves(first: __m256i, last: __m256i) -> __m2
 /// A half-precision number of each of up to 8 blocks, widened; zero where there is no block.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in crate::kernels::x86) fn halves<B>(blocks: &[B], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
+pub(in crate::kernels::x86) fn halves<B>(blocks: &[&B], half: impl Fn(&B) -> [u8; 2]) -> __m256 {
     let bits = |i: usize| blocks.get(i).map_or(0, |block| i16::from_le_bytes(half(block)));
     _mm256_cvtph_ps(_mm_setr_epi16(bits(0), bits(1), bits(2), bits(3), bits(4), bits(5), bits(6), bits(7)))
 }

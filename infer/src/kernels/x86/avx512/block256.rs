@@ -16,6 +16,13 @@ pub(in crate::kernels) trait Wide256: Vector256 {
     /// activations and the sub-scales.
     const OFFSET_BITS: Option<u32> = None;
 
+    /// Sub-blocks that have a scale of their own: 8 or 16.
+    const SUB_BLOCKS: usize;
+
+    /// Whether the sums of either half of the sub-blocks, each times its sub-scale, stay within the integers that a float
+    /// holds exactly, up to two to the power of 24.
+    const EXACT_IN_FLOAT: bool = false;
+
     /// The quants in element order, plus the offset.
     ///
     /// # Safety
@@ -79,8 +86,10 @@ fn one_row<B: Wide256, const T: usize>(blocks: &[B], tokens: &[Q8K<'_>; T], put:
                 min_sums[t][j & 7] = mins[t];
             }
         }
-        let scales = halves(blocks, |block| block.halves().0);
-        let mins = halves(blocks, |block| block.halves().1);
+        let mut refs = [&blocks[0]; 8];
+        refs.iter_mut().zip(blocks).for_each(|(to, block)| *to = block);
+        let scales = halves(&refs[..blocks.len()], |block| block.halves().0);
+        let mins = halves(&refs[..blocks.len()], |block| block.halves().1);
         for t in 0..T {
             let d = load_8_floats(&tokens[t].scales[g]);
             let sums = _mm256_cvtepi32_ps(sums_of_8(&sums[t]));

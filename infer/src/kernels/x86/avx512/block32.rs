@@ -22,7 +22,7 @@ pub(in crate::kernels) trait Wide32: Vector32 {
     /// # Safety
     ///
     /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
-    unsafe fn bytes_16(blocks: &[Self; WEAVE]) -> [__m512i; 8];
+    unsafe fn bytes_16(blocks: &[&Self; WEAVE]) -> [__m512i; 8];
 }
 
 /// See [`portable::rows32`](crate::kernels::portable::rows32).
@@ -61,10 +61,11 @@ fn tile<B: Wide32, const T: usize>(rows: &[B], per_row: usize, tokens: &[Q8<'_>]
 /// Adds the terms of the 16 blocks of weave `w`: first those of its first 8 blocks, then of the others.
 #[inline(always)]
 fn weave<B: Wide32, const T: usize>(blocks: &[B; WEAVE], w: usize, tokens: &[Q8<'_>], lanes: &mut [__m256; T]) {
+    let blocks = blocks.each_ref();
     let (first, second) = blocks.split_at(8);
     // SAFETY: inlined into `tile`, which is compiled for the features.
     unsafe {
-        let bytes = B::bytes_16(blocks);
+        let bytes = B::bytes_16(&blocks);
         let scales = [B::scales(first), B::scales(second)];
         for (lanes, token) in lanes.iter_mut().zip(tokens) {
             let sums = _mm512_cvtepi32_ps(sums::<B>(&bytes, token, w));

@@ -3,14 +3,19 @@
 use crate::kernels::activations::{Q8, Q8K};
 use crate::kernels::blocks::F16;
 use crate::kernels::formats::{Float, Format32, Format256};
+use crate::kernels::gemm::{Gemm, Product};
 use crate::kernels::isa::Avx512Vnni;
 use crate::kernels::level::Level;
 use crate::kernels::matmul::Sink;
+use crate::kernels::panel::{Order, PANEL, Panel32, Panel256};
 use crate::kernels::quantize::{RowQ8, RowQ8K};
+use crate::kernels::tile::{Tile32, Tile256};
 
 mod block256;
 mod block32;
 mod float;
+mod panel;
+mod product;
 mod types256;
 mod types32;
 mod vector;
@@ -53,5 +58,30 @@ impl Level for Avx512Vnni {
 
     fn weighted_sum(self, weights: &[f32], values: &[F16], sums: &mut [f32]) {
         self.avx2().weighted_sum(weights, values, sums);
+    }
+}
+
+impl Gemm for Avx512Vnni {
+    // `vpdpbusd` takes four bytes of each operand, and the first without signs.
+    const ORDER: Order = Order { group: 4, offset: 128 };
+
+    fn panel_32<B: Format32>(self, rows: [&[B]; PANEL], panel: &mut [Panel32]) {
+        // SAFETY: the token proves the features.
+        unsafe { panel::blocks_32(rows, panel) }
+    }
+
+    fn panel_256<B: Format256>(self, rows: [&[B]; PANEL], panel: &mut [Panel256]) {
+        // SAFETY: the token proves the features.
+        unsafe { panel::blocks_256(rows, panel) }
+    }
+
+    fn product_32<B: Format32>(self, panels: [&[Panel32]; 2], tile: &[Tile32], out: &mut Product) {
+        // SAFETY: the token proves the features.
+        unsafe { product::blocks_32::<B>(panels, tile, out) }
+    }
+
+    fn product_256<B: Format256>(self, panels: [&[Panel256]; 2], tile: &[Tile256], out: &mut Product) {
+        // SAFETY: the token proves the features.
+        unsafe { product::blocks_256::<B>(panels, tile, out) }
     }
 }

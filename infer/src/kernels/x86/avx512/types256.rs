@@ -58,6 +58,8 @@ fn each_twice(factors: __m128i) -> __m512i {
 }
 
 impl Wide256 for Q4_K {
+    const SUB_BLOCKS: usize = 8;
+    const EXACT_IN_FLOAT: bool = 32 * 15 * 127 * 63 * 4 < 1 << 24;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {
@@ -72,6 +74,7 @@ impl Wide256 for Q4_K {
 }
 
 impl Wide256 for Q5_K {
+    const SUB_BLOCKS: usize = 8;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {
@@ -92,6 +95,7 @@ impl Wide256 for Q5_K {
 }
 
 impl Wide256 for Q6_K {
+    const SUB_BLOCKS: usize = 16;
     const OFFSET_BITS: Option<u32> = Some(5);
 
     #[inline]
@@ -134,6 +138,8 @@ fn pairs_of_bits(qs: &[u8; 64]) -> [__m512i; 4] {
 }
 
 impl Wide256 for Q2_K {
+    const SUB_BLOCKS: usize = 16;
+    const EXACT_IN_FLOAT: bool = 16 * 3 * 127 * 15 * 8 < 1 << 24;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {
@@ -148,6 +154,8 @@ impl Wide256 for Q2_K {
 }
 
 impl Wide256 for Q3_K {
+    const SUB_BLOCKS: usize = 16;
+    const EXACT_IN_FLOAT: bool = 16 * 4 * 127 * 32 * 8 < 1 << 24;
     const OFFSET_BITS: Option<u32> = Some(2);
 
     #[inline]
@@ -170,6 +178,7 @@ impl Wide256 for Q3_K {
 }
 
 impl Wide256 for IQ4_XS {
+    const SUB_BLOCKS: usize = 8;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {

@@ -11,9 +11,9 @@ use crate::kernels::x86::avx2::vector::load_half;
 /// Sixteen bytes of each block, transposed: vector `k` holds bytes `4 k` to `4 k + 3` of each block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn transposed<B>(blocks: &[B; WEAVE], bytes: impl Fn(&B) -> &[u8; 16]) -> [__m512i; 4] {
+fn transposed<B>(blocks: &[&B; WEAVE], bytes: impl Fn(&B) -> &[u8; 16]) -> [__m512i; 4] {
     // The transposition is one within each quarter of the vectors, so a vector begins as every fourth block.
-    let every_4th = |i: usize| join([i, i + 4, i + 8, i + 12].map(|i| load_half(bytes(&blocks[i]))));
+    let every_4th = |i: usize| join([i, i + 4, i + 8, i + 12].map(|i| load_half(bytes(blocks[i]))));
     let (a, b, c, d) = (every_4th(0), every_4th(1), every_4th(2), every_4th(3));
     let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
@@ -39,8 +39,8 @@ fn split(bytes: [__m512i; 4]) -> [__m512i; 8] {
 /// Adds 16 to element `i` of a block where bit `i` of `bits(block)` is set.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn add_fifth_bits<B>(nibbles: &mut [__m512i; 8], blocks: &[B; WEAVE], bits: impl Fn(&B) -> [u8; 4]) {
-    let words: [i32; WEAVE] = std::array::from_fn(|i| i32::from_le_bytes(bits(&blocks[i])));
+fn add_fifth_bits<B>(nibbles: &mut [__m512i; 8], blocks: &[&B; WEAVE], bits: impl Fn(&B) -> [u8; 4]) {
+    let words: [i32; WEAVE] = std::array::from_fn(|i| i32::from_le_bytes(bits(blocks[i])));
     let (bits, sixteen) = (load(&words), _mm512_set1_epi8(16));
     for (i, pair) in nibbles.as_chunks_mut::<2>().0.iter_mut().enumerate() {
         // Byte `i` of the bits is for the elements of two vectors.
@@ -88,27 +88,27 @@ macro_rules! wide32 {
 
             #[inline]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-            unsafe fn bytes_16($blocks: &[Self; WEAVE]) -> [__m512i; 8] {
+            unsafe fn bytes_16($blocks: &[&Self; WEAVE]) -> [__m512i; 8] {
                 $bytes
             }
         }
     };
 }
 
-wide32!(Q4_0, offset: 8, blocks => split(transposed(blocks, |block| &block.qs)));
-wide32!(Q4_1, offset: 0, blocks => split(transposed(blocks, |block| &block.qs)));
+wide32!(Q4_0, offset: 8, blocks => split(transposed(blocks, |block: &Self| &block.qs)));
+wide32!(Q4_1, offset: 0, blocks => split(transposed(blocks, |block: &Self| &block.qs)));
 wide32!(Q5_0, offset: 16, blocks => {
-    let mut bytes = split(transposed(blocks, |block| &block.qs));
-    add_fifth_bits(&mut bytes, blocks, |block| block.qh);
+    let mut bytes = split(transposed(blocks, |block: &Self| &block.qs));
+    add_fifth_bits(&mut bytes, blocks, |block: &Self| block.qh);
     bytes
 });
 wide32!(Q5_1, offset: 0, blocks => {
-    let mut bytes = split(transposed(blocks, |block| &block.qs));
-    add_fifth_bits(&mut bytes, blocks, |block| block.qh);
+    let mut bytes = split(transposed(blocks, |block: &Self| &block.qs));
+    add_fifth_bits(&mut bytes, blocks, |block: &Self| block.qh);
     bytes
 });
 wide32!(Q8_0, offset: 128, blocks => {
-    let half = |i: usize| transposed(blocks, |block| &bytemuck::cast_ref::<_, [[u8; 16]; 2]>(&block.qs)[i]);
+    let half = |i: usize| transposed(blocks, |block: &Self| &bytemuck::cast_ref::<_, [[u8; 16]; 2]>(&block.qs)[i]);
     let ([a, b, c, d], [e, f, g, h]) = (half(0), half(1));
     let mut bytes = [a, b, c, d, e, f, g, h];
     for bytes in &mut bytes {
@@ -118,9 +118,9 @@ wide32!(Q8_0, offset: 128, blocks => {
 });
 wide32!(IQ4_NL, offset: 128, blocks => {
     const VALUES: [u8; 16] = unsigned(IQ4_VALUES, 128);
-    look_up(&VALUES, split(transposed(blocks, |block| &block.qs)))
+    look_up(&VALUES, split(transposed(blocks, |block: &Self| &block.qs)))
 });
 wide32!(MXFP4, offset: 16, blocks => {
     const VALUES: [u8; 16] = unsigned(FP4_VALUES, 16);
-    look_up(&VALUES, split(transposed(blocks, |block| &block.qs)))
+    look_up(&VALUES, split(transposed(blocks, |block: &Self| &block.qs)))
 });

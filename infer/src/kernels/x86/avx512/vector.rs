@@ -50,6 +50,15 @@ pub(super) fn fold(x: __m512i) -> __m256i {
     _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x))
 }
 
+/// Stores 64 bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn store<T: Pod, const N: usize>(to: &mut [T; N], from: __m512i) {
+    const { assert!(size_of::<[T; N]>() == 64) }
+    // SAFETY: 64 bytes can be written there, and this store asks no alignment.
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), from) }
+}
+
 /// Stores 16 floats.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]

@@ -1,0 +1,123 @@
+//! Products with many tokens: [panels](super::panel) of rows with [tiles](super::tile) of tokens.
+//!
+//! Panels are made in pairs, as many as fit the scratch memory of a thread, and then all tiles go by. So a row is
+//! unpacked once per call, its panel stays in the second-level cache, and the price of a block's scale is shared by the
+//! lanes of a vector. The sums are those of the [specification](super), block by block in the same order.
+
+use bytemuck::{Pod, cast_slice_mut};
+
+use super::activations::Activations;
+use super::formats::{Format32, Format256};
+use super::level::Level;
+use super::matmul::Sink;
+use super::panel::{Line, Order, PANEL, Panel32, Panel256};
+use super::tile::{TILE, Tile32, Tile256};
+
+/// Rows of a pair of panels.
+pub(super) const PAIR: usize = 2 * PANEL;
+
+/// The results of a pair of panels with a tile: for each panel and token those of the rows.
+pub(super) type Product = [[[f32; PANEL]; TILE]; 2];
+
+/// A level that has products of panels and tiles.
+pub(super) trait Gemm: Level {
+    /// How it wants its operands.
+    const ORDER: Order;
+
+    /// Makes a panel of rows of blocks.
+    fn panel_32<B: Format32>(self, rows: [&[B]; PANEL], panel: &mut [Panel32]);
+    /// Makes a panel of rows of blocks.
+    fn panel_256<B: Format256>(self, rows: [&[B]; PANEL], panel: &mut [Panel256]);
+    /// Multiplies a pair of panels with a tile. `B` is what the panels were made of.
+    fn product_32<B: Format32>(self, panels: [&[Panel32]; 2], tile: &[Tile32], out: &mut Product);
+    /// Multiplies a pair of panels with a tile. `B` is what the panels were made of.
+    fn product_256<B: Format256>(self, panels: [&[Panel256]; 2], tile: &[Tile256], out: &mut Product);
+}
+
+/// Multiplies `rows` of `per_row` blocks of 32 with all tokens; `scratch` has room for a pair of panels.
+pub(super) fn rows_32<L: Gemm, B: Format32>(
+    level: L,
+    rows: &[B],
+    per_row: usize,
+    acts: &Activations,
+    scratch: &mut [Line],
+    sink: Sink<'_>,
+) {
+    let make = |rows: [&[B]; PANEL], panel: &mut [Panel32]| level.panel_32(rows, panel);
+    let product = |panels: [&[Panel32]; 2], tile: usize, out: &mut Product| {
+        level.product_32::<B>(panels, acts.tile_32(tile), out);
+    };
+    all_rows(rows, per_row, acts.tokens(), scratch, sink, make, product);
+}
+
+/// The same with blocks of 256.
+pub(super) fn rows_256<L: Gemm, B: Format256>(
+    level: L,
+    rows: &[B],
+    per_row: usize,
+    acts: &Activations,
+    scratch: &mut [Line],
+    sink: Sink<'_>,
+) {
+    let make = |rows: [&[B]; PANEL], panel: &mut [Panel256]| level.panel_256(rows, panel);
+    let product = |panels: [&[Panel256]; 2], tile: usize, out: &mut Product| {
+        level.product_256::<B>(panels, acts.tile_256(tile), out);
+    };
+    all_rows(rows, per_row, acts.tokens(), scratch, sink, make, product);
+}
+
+/// As many panels as fit the scratch memory, then all tiles with them; then the next rows.
+fn all_rows<B, P: Pod>(
+    rows: &[B],
+    per_row: usize,
+    tokens: usize,
+    scratch: &mut [Line],
+    sink: Sink<'_>,
+    make: impl Fn([&[B]; PANEL], &mut [P]),
+    product: impl Fn([&[P]; 2], usize, &mut Product),
+) {
+    let lines = size_of::<P>() / size_of::<Line>();
+    let whole = scratch.len() / lines * lines;
+    let panels: &mut [P] = cast_slice_mut(&mut scratch[..whole]);
+    let most_pairs = panels.len() / (2 * per_row);
+    assert!(most_pairs > 0, "scratch memory for {} blocks, two panels have {}", panels.len(), 2 * per_row);
+    let count = rows.len() / per_row;
+    let mut out: Product = [[[0.0; PANEL]; TILE]; 2];
+    for first in (0..count).step_by(most_pairs * PAIR) {
+        let pairs = (count - first).div_ceil(PAIR).min(most_pairs);
+        let panels = &mut panels[..pairs * 2 * per_row];
+        for (p, panel) in panels.chunks_exact_mut(per_row).enumerate() {
+            // Beyond the last row stands the last row again; its results are not kept.
+            let row = |i: usize| &rows[(first + p * PANEL + i).min(count - 1) * per_row..][..per_row];
+            make(std::array::from_fn(row), panel);
+        }
+        for tile in 0..tokens.div_ceil(TILE) {
+            for (p, pair) in panels.chunks_exact(2 * per_row).enumerate() {
+                let (one, other) = pair.split_at(per_row);
+                product([one, other], tile, &mut out);
+                keep(&out, first + p * PAIR, count, tile * TILE, tokens, sink);
+            }
+        }
+    }
+}
+
+/// Writes the results of the rows from `row` on and the tokens from `token` on, as far as they exist.
+fn keep(out: &Product, row: usize, rows: usize, token: usize, tokens: usize, sink: Sink<'_>) {
+    for (row, panel) in (row..rows).step_by(PANEL).zip(out) {
+        for (t, values) in panel.iter().enumerate().take(tokens - token) {
+            sink.put_rows(row, token + t, &values[..PANEL.min(rows - row)]);
+        }
+    }
+}
+
+/// Evaluates one expression with `$level` as the [`Gemm`] level that an [`Isa`](super::Isa) is, or else another.
+macro_rules! with_gemm {
+    ($isa:expr, $level:ident => $body:expr, _ => $other:expr) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernels::Isa::Avx512Vnni($level) => $body,
+            _ => $other,
+        }
+    };
+}
+pub(super) use with_gemm;

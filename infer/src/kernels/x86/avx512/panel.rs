@@ -1,0 +1,148 @@
+//! Making panels: the vectors of a row are what the kernels in place have, and then they are transposed.
+
+use std::arch::x86_64::*;
+
+use super::block32::Wide32;
+use super::block256::Wide256;
+use super::vector::*;
+use crate::kernels::gemm::Gemm;
+use crate::kernels::isa::Avx512Vnni;
+use crate::kernels::panel::{PANEL, Panel32, Panel256, Plane};
+use crate::kernels::x86::avx2::vector::halves;
+
+/// Makes a panel of rows of blocks of 32.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn blocks_32<B: Wide32>(rows: [&[B]; PANEL], panel: &mut [Panel32]) {
+    for (b, panel) in panel.iter_mut().enumerate() {
+        let blocks: [&B; PANEL] = rows.map(|row| &row[b]);
+        // SAFETY: this function is compiled for the features.
+        let bytes = unsafe { B::bytes_16(&blocks) };
+        let mut sums = _mm512_setzero_si512();
+        for (to, bytes) in panel.quants.iter_mut().zip(bytes) {
+            let quants = _mm512_sub_epi8(bytes, _mm512_set1_epi8(B::OFFSET as i8));
+            store(to, quants);
+            sums = add_offset_times(sums, quants);
+        }
+        store(&mut panel.bias, _mm512_sub_epi32(_mm512_setzero_si512(), sums));
+        // SAFETY: this function is compiled for the features.
+        let planes = unsafe { [B::scales(&blocks[..8]), B::scales(&blocks[8..])] };
+        for (i, (scales, mins)) in planes.into_iter().enumerate() {
+            store_8_floats(&mut panel.scales, i, scales);
+            store_8_floats(&mut panel.mins, i, mins);
+        }
+    }
+}
+
+/// Makes a panel of rows of blocks of 256.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn blocks_256<B: Wide256>(rows: [&[B]; PANEL], panel: &mut [Panel256]) {
+    for (b, panel) in panel.iter_mut().enumerate() {
+        let blocks: [&B; PANEL] = rows.map(|row| &row[b]);
+        quants_256(&blocks, panel);
+        sub_scales(&blocks, panel);
+        for (i, blocks) in blocks.chunks_exact(8).enumerate() {
+            store_8_floats(&mut panel.scales, i, halves(blocks, |block| block.halves().0));
+            store_8_floats(&mut panel.mins, i, halves(blocks, |block| block.halves().1));
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn quants_256<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
+    let offset = _mm512_set1_epi8(B::OFFSET_BITS.map_or(0, |bits| 1 << bits));
+    let mut quarters = [[_mm512_setzero_si512(); PANEL]; 4];
+    for (r, block) in blocks.iter().enumerate() {
+        // SAFETY: this function is compiled for the features.
+        for (quarter, bytes) in quarters.iter_mut().zip(unsafe { block.quarters() }) {
+            quarter[r] = _mm512_sub_epi8(bytes, offset);
+        }
+    }
+    let vectors_per_sub = 64 / B::SUB_BLOCKS;
+    let mut sums = [_mm512_setzero_si512(); 16];
+    for (q, (to, rows)) in panel.quants.as_chunks_mut::<PANEL>().0.iter_mut().zip(quarters).enumerate() {
+        for (k, (to, quants)) in to.iter_mut().zip(transposed(rows)).enumerate() {
+            store(to, quants);
+            let sub = (q * PANEL + k) / vectors_per_sub;
+            sums[sub] = add_offset_times(sums[sub], quants);
+        }
+    }
+    for (to, sums) in panel.bias.iter_mut().zip(sums) {
+        store(to, _mm512_sub_epi32(_mm512_setzero_si512(), sums));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sub_scales<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
+    let mut rows = [_mm512_setzero_si512(); PANEL];
+    for (row, block) in rows.iter_mut().zip(blocks) {
+        // SAFETY: this function is compiled for the features.
+        *row = unsafe { block.factors() };
+    }
+    // Sub-blocks of 32 have their scale twice.
+    let step = 16 / B::SUB_BLOCKS;
+    for (to, scales) in panel.sub_scales.iter_mut().zip(transposed(rows).into_iter().step_by(step)) {
+        let scales = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(scales));
+        store(to, if B::EXACT_IN_FLOAT { _mm512_castps_si512(_mm512_cvtepi32_ps(scales)) } else { scales });
+    }
+    if B::HAS_MIN {
+        let mins: [[u8; 16]; PANEL] = std::array::from_fn(|r| blocks[r].sub_mins());
+        for (pair, to) in panel.sub_mins.iter_mut().enumerate().take(B::SUB_BLOCKS / 2) {
+            // Sub-blocks of 32 have their min twice.
+            let min = |r: usize, i: usize| i16::from(mins[r][(2 * pair + i) * step]);
+            *to = std::array::from_fn(|r| [min(r, 0), min(r, 1)]);
+        }
+    }
+}
+
+/// Adds, to the sum of each row, what the offset of the activations adds to its products with `quants`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_offset_times(sums: __m512i, quants: __m512i) -> __m512i {
+    _mm512_dpbusd_epi32(sums, _mm512_set1_epi8(Avx512Vnni::ORDER.offset as i8), quants)
+}
+
+/// Stores half `i` of a plane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn store_8_floats(plane: &mut Plane<f32>, i: usize, values: __m256) {
+    crate::kernels::x86::avx2::vector::store_floats(&mut plane.as_chunks_mut::<8>().0[i], values);
+}
+
+/// Sixteen rows of sixteen numbers of 32 bits, as columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
+    let zero = _mm512_setzero_si512();
+    // Within the quarters of the vectors: of four rows, number `i` of each quarter.
+    let mut fours = [[zero; 4]; 4];
+    for (four, r) in fours.iter_mut().zip(rows.as_chunks::<4>().0) {
+        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(r[0], r[1]), _mm512_unpackhi_epi32(r[0], r[1]));
+        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(r[2], r[3]), _mm512_unpackhi_epi32(r[2], r[3]));
+        *four = [
+            _mm512_unpacklo_epi64(ab_low, cd_low),
+            _mm512_unpackhi_epi64(ab_low, cd_low),
+            _mm512_unpacklo_epi64(ab_high, cd_high),
+            _mm512_unpackhi_epi64(ab_high, cd_high),
+        ];
+    }
+    // Then the quarters themselves.
+    let mut out = [zero; 16];
+    for i in 0..4 {
+        let (ab_low, ab_high) = quarters(fours[0][i], fours[1][i]);
+        let (cd_low, cd_high) = quarters(fours[2][i], fours[3][i]);
+        out[i] = _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_low, cd_low);
+        out[4 + i] = _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_low, cd_low);
+        out[8 + i] = _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_high, cd_high);
+        out[12 + i] = _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_high, cd_high);
+    }
+    out
+}
+
+/// The first two quarters of both vectors, and the last two.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn quarters(a: __m512i, b: __m512i) -> (__m512i, __m512i) {
+    (_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b))
+}
