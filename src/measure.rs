@@ -1,4 +1,4 @@
-//! Streamed decoding against its bound.
+//! Streamed decoding against its bound, and the kernels against the memory.
 //!
 //! The bound on tokens per second is `1 / max(flash, compute)`: *flash* is the time to read, at the rate that the flash
 //! gives in the same run for reads of the same length and depth, the bytes that the best resident set leaves out
@@ -7,9 +7,9 @@
 use std::path::PathBuf;
 
 use forebay_infer::kernels::ops::argmax;
-use forebay_infer::model::EngineError;
+use forebay_infer::model::{Engine, EngineError};
 use forebay_infer::open::{Loaded, OpenError, Options, divide, open_engine};
-use forebay_pager::{Clock, Nanos, Probe, ProbeError, Stats, SystemClock, measure_read_rate};
+use forebay_pager::{Clock, Nanos, Probe, ProbeError, Stats, Storage, SystemClock, measure_read_rate};
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +49,7 @@ pub struct Decoding {
 /// When the model cannot be opened or run so.
 pub fn decode(loaded: &Loaded, options: &Options, prompt: usize, tokens: usize) -> Result<Decoding, MeasureError> {
     let (mut engine, budget, choice) = open_engine(&loaded.gguf, &loaded.map, options)?;
-    let vocab = loaded.map.decoder.shape.vocab as u32;
-    let first: Vec<u32> = (0..prompt as u32).map(|i| (i * 37 + 11) % vocab).collect();
+    let first = prompt_of(prompt, loaded.map.decoder.shape.vocab);
     let mut next = argmax(engine.forward(&first, |_| ())?) as u32;
     for _ in 0..WARM_UP {
         next = argmax(engine.forward(&[next], |_| ())?) as u32;
@@ -70,6 +69,42 @@ pub fn decode(loaded: &Loaded, options: &Options, prompt: usize, tokens: usize) 
         tokens,
         backend: choice.how,
     })
+}
+
+/// Tokens of a prompt that says nothing.
+fn prompt_of(len: usize, vocab: usize) -> Vec<u32> {
+    (0..len).map(|i| ((i * 37 + 11) % vocab) as u32).collect()
+}
+
+/// The time that a prompt of `tokens` tokens takes, in an empty context.
+///
+/// # Errors
+/// When the model cannot be run so.
+pub fn resident_prompt<S: Storage, C: Clock>(engine: &mut Engine<S, C>, tokens: usize) -> Result<Nanos, MeasureError> {
+    engine.clear();
+    let prompt = prompt_of(tokens, engine.shape().vocab);
+    let begin = engine.now();
+    engine.forward(&prompt, |_| ())?;
+    Ok(engine.now() - begin)
+}
+
+/// The time per token of decoding `tokens` tokens behind a context of `context` tokens.
+///
+/// # Errors
+/// When the model cannot be run so.
+pub fn resident_decode<S: Storage, C: Clock>(
+    engine: &mut Engine<S, C>,
+    context: usize,
+    tokens: usize,
+) -> Result<Nanos, MeasureError> {
+    engine.clear();
+    let prompt = prompt_of(context + 1, engine.shape().vocab);
+    let mut next = argmax(engine.forward(&prompt, |_| ())?) as u32;
+    let begin = engine.now();
+    for _ in 0..tokens {
+        next = argmax(engine.forward(&[next], |_| ())?) as u32;
+    }
+    Ok(Nanos((engine.now() - begin).0 / tokens as u64))
 }
 
 /// Positions that [`decode`] needs.

@@ -209,9 +209,15 @@ pub(crate) struct BenchArgs {
     /// Tokens per measurement.
     #[arg(short, long, default_value_t = 16, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) n: u32,
-    /// Tokens of the prompt before.
-    #[arg(long, default_value_t = 8, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) prompt_tokens: u32,
+    /// Tokens of the prompt before [default: 8; with --resident 512].
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) prompt_tokens: Option<u32>,
+    /// Measure the kernels with all weights in memory instead: a prompt, and decoding behind each of --contexts.
+    #[arg(long, conflicts_with_all = ["windows", "ram"])]
+    pub(crate) resident: bool,
+    /// Tokens in the context when decoding begins; with --resident.
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "0")]
+    pub(crate) contexts: Vec<u32>,
     /// How often everything is measured, interleaved; medians are told.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::args::BenchArgs;
 use super::engine::check_at_hand;
-use super::{Failure, show};
+use super::{Failure, resident, show};
 
 /// One window against its bound: medians over the rounds.
 #[derive(Debug, Serialize)]
@@ -48,8 +48,11 @@ struct Sample {
 }
 
 pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
+    if args.resident {
+        return resident::bench(&args);
+    }
     let loaded = args.engine.load()?;
-    let (prompt, tokens) = (args.prompt_tokens as usize, args.n as usize);
+    let (prompt, tokens) = (args.prompt_tokens.unwrap_or(8) as usize, args.n as usize);
     let options = args.engine.options(context(prompt, tokens), Some(prompt))?;
     let streamed = loaded.map.streamed_bytes();
     let rams = match args.engine.ram {

@@ -7,6 +7,7 @@ mod engine;
 mod fetch;
 mod inspect;
 mod plan;
+mod resident;
 mod run;
 mod show;
 

@@ -4,20 +4,31 @@
 //! unpacked once per call, its panel stays in the second-level cache, and the price of a block's scale is shared by the
 //! lanes of a vector. The sums are those of the [specification](super), block by block in the same order.
 
-use bytemuck::{Pod, cast_slice_mut};
+use bytemuck::{Pod, Zeroable, cast_slice_mut};
 
 use super::activations::Activations;
 use super::formats::{Format32, Format256};
 use super::level::Level;
 use super::matmul::Sink;
-use super::panel::{Line, Order, PANEL, Panel32, Panel256};
+use super::panel::{Line, Order, PANEL, Panel32, Panel256, Plane};
 use super::tile::{TILE, Tile32, Tile256};
 
 /// Rows of a pair of panels.
 pub(super) const PAIR: usize = 2 * PANEL;
 
-/// The results of a pair of panels with a tile: for each panel and token those of the rows.
-pub(super) type Product = [[[f32; PANEL]; TILE]; 2];
+/// A value for each row of a pair of panels and each token of a tile.
+pub(super) type Values = [[Plane<f32>; TILE]; 2];
+
+/// Where a pair of panels and a tile are multiplied.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(super) struct Product {
+    /// The accumulators of the specification. Block `b` needs those of number `b mod 8` only, and registers are better
+    /// used for integers. What is in them before the first eight blocks does not matter.
+    pub(super) lanes: [Values; 8],
+    /// The results.
+    pub(super) out: Values,
+}
 
 /// A level that has products of panels and tiles.
 pub(super) trait Gemm: Level {
@@ -82,7 +93,7 @@ fn all_rows<B, P: Pod>(
     let most_pairs = panels.len() / (2 * per_row);
     assert!(most_pairs > 0, "scratch memory for {} blocks, two panels have {}", panels.len(), 2 * per_row);
     let count = rows.len() / per_row;
-    let mut out: Product = [[[0.0; PANEL]; TILE]; 2];
+    let mut work = Product::zeroed();
     for first in (0..count).step_by(most_pairs * PAIR) {
         let pairs = (count - first).div_ceil(PAIR).min(most_pairs);
         let panels = &mut panels[..pairs * 2 * per_row];
@@ -94,18 +105,18 @@ fn all_rows<B, P: Pod>(
         for tile in 0..tokens.div_ceil(TILE) {
             for (p, pair) in panels.chunks_exact(2 * per_row).enumerate() {
                 let (one, other) = pair.split_at(per_row);
-                product([one, other], tile, &mut out);
-                keep(&out, first + p * PAIR, count, tile * TILE, tokens, sink);
+                product([one, other], tile, &mut work);
+                keep(&work.out, first + p * PAIR, count, tile * TILE, tokens, sink);
             }
         }
     }
 }
 
 /// Writes the results of the rows from `row` on and the tokens from `token` on, as far as they exist.
-fn keep(out: &Product, row: usize, rows: usize, token: usize, tokens: usize, sink: Sink<'_>) {
+fn keep(out: &Values, row: usize, rows: usize, token: usize, tokens: usize, sink: Sink<'_>) {
     for (row, panel) in (row..rows).step_by(PANEL).zip(out) {
         for (t, values) in panel.iter().enumerate().take(tokens - token) {
-            sink.put_rows(row, token + t, &values[..PANEL.min(rows - row)]);
+            sink.put_rows(row, token + t, values);
         }
     }
 }

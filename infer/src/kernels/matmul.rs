@@ -7,7 +7,7 @@ use super::blocks;
 use super::formats::{Float, Format32, Format256};
 use super::gemm::{self, with_gemm};
 use super::level::{Level, with_level};
-use super::panel::Line;
+use super::panel::{Line, PANEL};
 use super::shared::{SharedOut, each_with_scratch};
 use super::{Isa, Panels, Pool};
 use crate::gguf::types::TensorType;
@@ -56,7 +56,7 @@ impl Part<'_> {
 /// # Panics
 ///
 /// A part is of a type without a kernel or of a form that `acts` was not prepared for, has other columns than `acts`, is
-/// not whole rows, or its outputs exceed `stride` or `out`; `acts` were prepared for another level, or `panels` made for
+/// not whole rows, or its outputs exceed `stride` or `out` or are another part's; `acts` were prepared for another level, or `panels` made for
 /// fewer threads or columns.
 pub fn matmul(
     pool: &Pool,
@@ -70,7 +70,7 @@ pub fn matmul(
     let tokens = acts.tokens();
     assert!(acts.suit(isa), "{acts:?} are not for {isa}");
     let mut total = 0;
-    for part in parts {
+    for (i, part) in parts.iter().enumerate() {
         let Part { ty, cols, bytes, first_out } = *part;
         let row = part.row_bytes();
         assert!(ty.has_kernel(), "no kernel for weights of type {ty}");
@@ -88,6 +88,10 @@ pub fn matmul(
         );
         let last = tokens.saturating_sub(1) * stride + first_out + part.rows();
         assert!(tokens == 0 || last <= out.len(), "outputs up to {last} of {}", out.len());
+        let apart = |other: &Part<'_>| {
+            first_out + part.rows() <= other.first_out || other.first_out + other.rows() <= first_out
+        };
+        assert!(parts[..i].iter().all(apart), "{} rows to {first_out}, where those of another part are", part.rows());
         total += bytes.len();
     }
     if tokens == 0 || total == 0 {
@@ -105,23 +109,25 @@ pub fn matmul(
         let (begin, end) = (at(piece), at(piece + 1));
         if begin < end {
             let bytes = &part.bytes[begin * part.row_bytes()..end * part.row_bytes()];
-            let sink = Sink { out, stride, first: part.first_out + begin };
+            // No other task has these rows: the pieces of a part are disjoint, and so are the parts.
+            let sink = Sink { out, stride, first: part.first_out + begin, rows: end - begin };
             Piece { isa, bytes, acts, scratch, sink }.multiply(part.ty);
         }
     });
 }
 
-/// Where the results of some rows go.
+/// Where the results of some rows go, which no other task has.
 #[derive(Clone, Copy)]
 pub(super) struct Sink<'a> {
     out: SharedOut<'a>,
     stride: usize,
     first: usize,
+    rows: usize,
 }
 
 impl Sink<'_> {
     /// The same for the tokens from `token` on.
-    fn from_token(self, token: usize) -> Self {
+    fn skip_tokens(self, token: usize) -> Self {
         Self { first: self.first + token * self.stride, ..self }
     }
 
@@ -131,10 +137,16 @@ impl Sink<'_> {
         self.out.set(self.first + token * self.stride + row, value);
     }
 
-    /// Writes the results of the rows from `row` on and a token.
+    /// Writes the results of the rows from `row` on and a token, as far as there are such rows.
     #[inline(always)]
-    pub(super) fn put_rows(&self, row: usize, token: usize, values: &[f32]) {
-        self.out.set_all(self.first + token * self.stride + row, values);
+    pub(super) fn put_rows(&self, row: usize, token: usize, values: &[f32; PANEL]) {
+        let (index, rows) = (self.first + token * self.stride + row, self.rows - row);
+        if rows < PANEL {
+            self.out.set_all(index, &values[..rows]);
+        } else {
+            // SAFETY: these rows are this sink's, and what made it saw to it that no other task has them.
+            unsafe { self.out.set_16(index, values) }
+        }
     }
 }
 
@@ -177,7 +189,7 @@ impl Piece<'_> {
             let len = TILE.min(tokens - first);
             // Beyond the tile's length the last token again.
             let views: [V; TILE] = std::array::from_fn(|t| view(first + t.min(len - 1)));
-            rows(&views[..len], self.sink.from_token(first));
+            rows(&views[..len], self.sink.skip_tokens(first));
         }
     }
 

@@ -47,6 +47,7 @@ mod isa;
 mod kv;
 mod level;
 mod math;
+#[allow(unsafe_code)] // Tasks that write whole vectors to one buffer.
 mod matmul;
 #[cfg(target_arch = "aarch64")]
 #[allow(unsafe_code)] // Vectors, and instructions behind a token that the CPU has them.

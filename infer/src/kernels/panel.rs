@@ -50,8 +50,8 @@ pub(super) struct Panel256 {
     pub(super) quants: [[i8; 64]; 64],
     /// The sub-scales, of which there are 8 or 16.
     pub(super) sub_scales: [Plane<i32>; 16],
-    /// As [`Panel32::bias`], for each sub-block.
-    pub(super) bias: [Plane<i32>; 16],
+    /// As [`Panel32::bias`], for each run of products that is added up before it is scaled: at least 8 elements.
+    pub(super) bias: [Plane<i32>; 32],
     /// The mins of sub-blocks, two neighbours together; 4 or 8 pairs.
     pub(super) sub_mins: [Plane<[i16; 2]>; 8],
     pub(super) scales: Plane<f32>,

@@ -29,12 +29,26 @@ impl<'a> SharedOut<'a> {
         self.0[index].store(value.to_bits(), Ordering::Relaxed);
     }
 
-    /// Writes the elements from `index` on.
+    /// Writes as many elements from `index` on as there are `values`.
     #[inline(always)]
     pub(super) fn set_all(self, index: usize, values: &[f32]) {
         for (to, value) in self.0[index..][..values.len()].iter().zip(values) {
             to.store(value.to_bits(), Ordering::Relaxed);
         }
+    }
+
+    /// Writes 16 elements from `index` on, as a whole vector: the compiler makes none of single atomic stores.
+    ///
+    /// # Safety
+    ///
+    /// - No other task of the run writes any of these elements.
+    #[inline(always)]
+    pub(super) unsafe fn set_16(self, index: usize, values: &[f32; 16]) {
+        let to = self.0[index..][..16].as_ptr().cast_mut().cast::<[f32; 16]>();
+        // SAFETY: `to` points to 16 elements, at the alignment of `f32`; memory behind atomics may be written through
+        // a shared borrow; no other thread accesses them, for others do not write them (contract) and nobody reads
+        // before the run is over.
+        unsafe { *to = *values }
     }
 }
 

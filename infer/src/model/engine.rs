@@ -198,6 +198,12 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         self.context
     }
 
+    /// Bytes of keys and values that the token at `position` sees.
+    pub fn kv_bytes_at(&self, position: usize) -> u64 {
+        let seen = |shape: KvShape| KvShape { positions: shape.positions.min(position + 1), ..shape };
+        (0..self.decoder.layers.len()).map(|layer| seen(self.cache.shape(layer)).bytes() as u64).sum()
+    }
+
     /// Forgets the conversation.
     pub fn clear(&mut self) {
         self.position = 0;

@@ -19,9 +19,15 @@ pub(in crate::kernels) trait Wide256: Vector256 {
     /// Sub-blocks that have a scale of their own: 8 or 16.
     const SUB_BLOCKS: usize;
 
-    /// Whether the sums of either half of the sub-blocks, each times its sub-scale, stay within the integers that a float
-    /// holds exactly, up to two to the power of 24.
-    const EXACT_IN_FLOAT: bool = false;
+    /// How many products (of quants without offset) are added up before they are scaled: 32 or 16, a whole sub-block; or
+    /// fewer, if it takes that to keep the sum within 16 bits, where scaling is one instruction.
+    const RUN: usize;
+
+    /// Whether the sum of so many products fits 16 bits.
+    const RUN_FITS_16_BITS: bool = Self::RUN * Self::MAX as usize * 127 <= i16::MAX as usize;
+
+    /// The largest magnitude of the quants.
+    const MAX: u8;
 
     /// The quants in element order, plus the offset.
     ///

@@ -58,16 +58,15 @@ fn quants_256<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
             quarter[r] = _mm512_sub_epi8(bytes, offset);
         }
     }
-    let vectors_per_sub = 64 / B::SUB_BLOCKS;
-    let mut sums = [_mm512_setzero_si512(); 16];
+    let mut sums = [_mm512_setzero_si512(); 32];
     for (q, (to, rows)) in panel.quants.as_chunks_mut::<PANEL>().0.iter_mut().zip(quarters).enumerate() {
         for (k, (to, quants)) in to.iter_mut().zip(transposed(rows)).enumerate() {
             store(to, quants);
-            let sub = (q * PANEL + k) / vectors_per_sub;
-            sums[sub] = add_offset_times(sums[sub], quants);
+            let run = &mut sums[(q * PANEL + k) * 4 / B::RUN];
+            *run = add_offset_times(*run, quants);
         }
     }
-    for (to, sums) in panel.bias.iter_mut().zip(sums) {
+    for (to, sums) in panel.bias.iter_mut().zip(sums).take(256 / B::RUN) {
         store(to, _mm512_sub_epi32(_mm512_setzero_si512(), sums));
     }
 }
@@ -83,8 +82,8 @@ fn sub_scales<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
     // Sub-blocks of 32 have their scale twice.
     let step = 16 / B::SUB_BLOCKS;
     for (to, scales) in panel.sub_scales.iter_mut().zip(transposed(rows).into_iter().step_by(step)) {
-        let scales = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(scales));
-        store(to, if B::EXACT_IN_FLOAT { _mm512_castps_si512(_mm512_cvtepi32_ps(scales)) } else { scales });
+        let whole = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(scales));
+        store(to, if B::RUN_FITS_16_BITS { scales } else { whole });
     }
     if B::HAS_MIN {
         let mins: [[u8; 16]; PANEL] = std::array::from_fn(|r| blocks[r].sub_mins());

@@ -59,7 +59,8 @@ fn each_twice(factors: __m128i) -> __m512i {
 
 impl Wide256 for Q4_K {
     const SUB_BLOCKS: usize = 8;
-    const EXACT_IN_FLOAT: bool = 32 * 15 * 127 * 63 * 4 < 1 << 24;
+    const RUN: usize = 32;
+    const MAX: u8 = 15;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {
@@ -75,6 +76,8 @@ impl Wide256 for Q4_K {
 
 impl Wide256 for Q5_K {
     const SUB_BLOCKS: usize = 8;
+    const RUN: usize = 32;
+    const MAX: u8 = 31;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {
@@ -96,6 +99,8 @@ impl Wide256 for Q5_K {
 
 impl Wide256 for Q6_K {
     const SUB_BLOCKS: usize = 16;
+    const RUN: usize = 8;
+    const MAX: u8 = 32;
     const OFFSET_BITS: Option<u32> = Some(5);
 
     #[inline]
@@ -139,7 +144,8 @@ fn pairs_of_bits(qs: &[u8; 64]) -> [__m512i; 4] {
 
 impl Wide256 for Q2_K {
     const SUB_BLOCKS: usize = 16;
-    const EXACT_IN_FLOAT: bool = 16 * 3 * 127 * 15 * 8 < 1 << 24;
+    const RUN: usize = 16;
+    const MAX: u8 = 3;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {
@@ -155,7 +161,8 @@ impl Wide256 for Q2_K {
 
 impl Wide256 for Q3_K {
     const SUB_BLOCKS: usize = 16;
-    const EXACT_IN_FLOAT: bool = 16 * 4 * 127 * 32 * 8 < 1 << 24;
+    const RUN: usize = 16;
+    const MAX: u8 = 4;
     const OFFSET_BITS: Option<u32> = Some(2);
 
     #[inline]
@@ -179,6 +186,8 @@ impl Wide256 for Q3_K {
 
 impl Wide256 for IQ4_XS {
     const SUB_BLOCKS: usize = 8;
+    const RUN: usize = 32;
+    const MAX: u8 = 127;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {
