@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use forebay_infer::kernels::ops::argmax;
+use forebay_infer::kernels::{Isa, Pool};
 use forebay_infer::model::{Engine, EngineError};
 use forebay_infer::open::{Loaded, OpenError, Options, divide, open_engine};
 use forebay_pager::{Clock, Nanos, Probe, ProbeError, Stats, Storage, SystemClock, measure_read_rate};
@@ -145,7 +146,7 @@ pub fn flash_rate(
 pub fn memory_rate(threads: usize, bytes: usize) -> f64 {
     const ROUNDS: usize = 4;
     let words: Vec<u64> = (0..(bytes / 8) as u64).collect();
-    let pool = forebay_infer::kernels::Pool::new(threads.try_into().expect("at least one thread"));
+    let pool = Pool::new(threads.try_into().expect("at least one thread"));
     let clock = SystemClock::new();
     let part = words.len().div_ceil(threads * 16);
     let read = || {
@@ -159,6 +160,26 @@ pub fn memory_rate(threads: usize, bytes: usize) -> f64 {
     let begin = clock.now();
     (0..ROUNDS).for_each(|_| read());
     (bytes * ROUNDS) as f64 / (clock.now() - begin).as_secs_f64()
+}
+
+/// Products of bytes per second that `threads` threads can do at most on level `isa`; nothing where the level does not tell.
+///
+/// # Panics
+/// When `threads` is zero.
+pub fn product_rate(isa: Isa, threads: usize) -> Option<f64> {
+    const ROUNDS: u64 = 1_000_000;
+    const REPEATS: usize = 5;
+    let pool = Pool::new(threads.try_into().expect("at least one thread"));
+    let clock = SystemClock::new();
+    let products = isa.peak_products(1)? * ROUNDS * threads as u64;
+    let rate = |_| {
+        let begin = clock.now();
+        pool.run(threads, &|_| {
+            isa.peak_products(ROUNDS);
+        });
+        products as f64 / (clock.now() - begin).as_secs_f64()
+    };
+    Some(median((0..REPEATS).map(rate).collect()))
 }
 
 /// Tokens per second that no schedule can pass.

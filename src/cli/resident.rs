@@ -1,7 +1,8 @@
 //! `forebay bench --resident`
 
+use forebay::infer::model::ModelMap;
 use forebay::infer::open::{OpenError, Options, divide, open_engine};
-use forebay::measure::{median, memory_rate, resident_decode, resident_prompt};
+use forebay::measure::{median, memory_rate, product_rate, resident_decode, resident_prompt};
 use serde::Serialize;
 
 use super::args::BenchArgs;
@@ -30,12 +31,17 @@ struct Report {
     memory_bytes_per_s: f64,
     prompt_tokens: usize,
     prompt_tokens_per_s: f64,
+    /// Products of weights and activations that a token of a prompt takes.
+    products_per_token: u64,
+    /// Products per second that the cores could do at most; not known for every instruction set level.
+    peak_products_per_s: Option<f64>,
     decode: Vec<Row>,
 }
 
 /// What one round showed.
 struct Sample {
     memory: f64,
+    peak: Option<f64>,
     prompt: f64,
     decode: Vec<f64>,
 }
@@ -58,6 +64,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let mut samples = Vec::new();
     for _ in 0..args.rounds {
         let memory = memory_rate(threads, weight_bytes as usize);
+        let peak = product_rate(options.isa, threads);
         let prompt = resident_prompt(&mut engine, prompt)?;
         bar.inc(1);
         let mut decode = Vec::new();
@@ -65,7 +72,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
             decode.push(resident_decode(&mut engine, context, tokens)?.as_secs_f64());
             bar.inc(1);
         }
-        samples.push(Sample { memory, prompt: prompt.as_secs_f64(), decode });
+        samples.push(Sample { memory, peak, prompt: prompt.as_secs_f64(), decode });
     }
     bar.finish_and_clear();
     let memory = median(samples.iter().map(|s| s.memory).collect());
@@ -86,9 +93,17 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
         memory_bytes_per_s: memory,
         prompt_tokens: prompt,
         prompt_tokens_per_s: prompt as f64 / median(samples.iter().map(|s| s.prompt).collect()),
+        products_per_token: products_per_token(&loaded.map),
+        peak_products_per_s: samples.iter().map(|s| s.peak).collect::<Option<_>>().map(median),
         decode: contexts.iter().enumerate().map(row).collect(),
     };
     if args.json { show::json(&report) } else { table(&report) }
+}
+
+/// The weights of all matrices but the head, which the tokens of a prompt do without.
+fn products_per_token(map: &ModelMap) -> u64 {
+    let head: usize = map.steps.last().map_or(0, |&count| count as usize);
+    map.matrices.iter().rev().skip(head).map(|m| m.rows as u64 * m.cols as u64).sum()
 }
 
 fn table(report: &Report) -> Result<(), Failure> {
@@ -100,7 +115,15 @@ fn table(report: &Report) -> Result<(), Failure> {
         report.isa,
         report.memory_bytes_per_s / 1e9,
     ))?;
-    show::line(&format!("prompt of {} tokens: {:.1} tokens/s", report.prompt_tokens, report.prompt_tokens_per_s))?;
+    let rate = report.products_per_token as f64 * report.prompt_tokens_per_s;
+    let share = |peak: f64| format!(", {:.1} % of the cores' {:.0} G", rate / peak * 100.0, peak / 1e9);
+    show::line(&format!(
+        "prompt of {} tokens: {:.1} tokens/s: {:.0} G products/s{}",
+        report.prompt_tokens,
+        report.prompt_tokens_per_s,
+        rate / 1e9,
+        report.peak_products_per_s.map(share).unwrap_or_default(),
+    ))?;
     show::line("context    tokens/s   ms/token   keys and values   of the memory's rate")?;
     for row in &report.decode {
         show::line(&format!(

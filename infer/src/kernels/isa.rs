@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::level::{Level, with_level};
+
 /// Declares tokens: a type for each, whose only maker asks the CPU.
 macro_rules! tokens {
     ($($(#[$doc:meta])* $name:ident if $has:expr;)+) => {$(
@@ -102,6 +104,13 @@ impl Isa {
             return Ok(Self::detect());
         }
         Self::available().find(|isa| isa.name() == name).ok_or_else(|| IsaError { name: name.to_owned() })
+    }
+
+    /// Spends `rounds` rounds of the level's instruction that multiplies and adds up bytes, on registers alone, and tells
+    /// how many products that were: over the time it took, the most that a kernel of this level could reach on this
+    /// core. Nothing where the level has no such instruction, or no such loop yet.
+    pub fn peak_products(self, rounds: u64) -> Option<u64> {
+        with_level!(self, level => level.peak_products(rounds))
     }
 
     /// The level's name, as [`Isa::from_name`] takes it.

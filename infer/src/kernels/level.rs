@@ -24,6 +24,11 @@ pub(super) trait Level: Copy + Sync {
         portable::rows_of_floats(rows, cols, tokens, sink);
     }
 
+    /// See [`Isa::peak_products`](super::Isa::peak_products).
+    fn peak_products(self, _rounds: u64) -> Option<u64> {
+        None
+    }
+
     /// Quantizes whole blocks of 32.
     fn row_q8(self, blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
         quantize::blocks_of_32(blocks, row);

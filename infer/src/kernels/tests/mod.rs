@@ -2,6 +2,7 @@
 
 mod attention;
 mod dequant;
+mod guard;
 mod matmul;
 mod ops;
 mod quantize;

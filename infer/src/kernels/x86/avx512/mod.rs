@@ -15,6 +15,7 @@ mod block256;
 mod block32;
 mod float;
 mod panel;
+mod peak;
 mod product;
 mod types256;
 mod types32;
@@ -38,6 +39,11 @@ impl Level for Avx512Vnni {
     fn rows_of_floats<E: Float>(self, rows: &[E], cols: usize, tokens: &[&[f32]], sink: Sink<'_>) {
         // SAFETY: the token proves the features.
         unsafe { float::rows(rows, cols, tokens, sink) }
+    }
+
+    fn peak_products(self, rounds: u64) -> Option<u64> {
+        // SAFETY: the token proves the features.
+        Some(unsafe { peak::products(rounds) })
     }
 
     fn row_q8(self, blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
