@@ -54,6 +54,14 @@ tokens! {
     I8mm if Dotprod::new().is_some() && std::arch::is_aarch64_feature_detected!("i8mm");
 }
 
+#[cfg(target_arch = "aarch64")]
+impl I8mm {
+    /// The proof of the smaller set.
+    pub(super) fn dotprod(self) -> Dotprod {
+        Dotprod(())
+    }
+}
+
 /// An instruction set level. Every level computes the same bits; they differ in speed only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

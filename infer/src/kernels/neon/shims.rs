@@ -1,0 +1,74 @@
+//! Instructions whose intrinsics are not stable in the oldest compiler that this builds with.
+//!
+//! An instruction beyond the target's baseline takes the token of its level, which makes calling it safe. It names its
+//! extension to the assembler itself, so the function around it need not be compiled for the extension, and the
+//! kernels can be generic over levels and still be inlined whole.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use crate::kernels::isa::Dotprod;
+
+/// Adds to lane `i` of `acc` the products of bytes `4 i` to `4 i + 3`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn sdot(_: Dotprod, mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the token proves that the CPU has the instruction, which touches nothing but its operands.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {acc:v}.4s, {a:v}.16b, {b:v}.16b",
+            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
+/// Widens four half-precision numbers.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn fcvtl(halves: uint16x4_t) -> float32x4_t {
+    let out;
+    // SAFETY: an instruction of the baseline, which touches nothing but its operands.
+    unsafe {
+        asm!(
+            "fcvtl {out:v}.4s, {halves:v}.4h",
+            out = lateout(vreg) out, halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    out
+}
+
+/// Widens the last four of eight half-precision numbers.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn fcvtl2(halves: uint16x8_t) -> float32x4_t {
+    let out;
+    // SAFETY: an instruction of the baseline, which touches nothing but its operands.
+    unsafe {
+        asm!(
+            "fcvtl2 {out:v}.4s, {halves:v}.8h",
+            out = lateout(vreg) out, halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    out
+}
+
+/// Rounds four numbers to half precision, to nearest, ties to even.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn fcvtn(singles: float32x4_t) -> uint16x4_t {
+    let out;
+    // SAFETY: an instruction of the baseline, which touches nothing but its operands.
+    unsafe {
+        asm!(
+            "fcvtn {out:v}.4h, {singles:v}.4s",
+            out = lateout(vreg) out, singles = in(vreg) singles,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    out
+}
