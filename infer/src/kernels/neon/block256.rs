@@ -45,6 +45,7 @@ pub(in crate::kernels) trait Vector256: Block256 {
 }
 
 /// See [`portable::rows256`](crate::kernels::portable::rows256).
+#[inline(never)] // So that profiles and listings show each kernel by its name.
 #[target_feature(enable = "neon")]
 pub(super) fn rows<D: Dot, B: Vector256>(dot: D, rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
     // Four tokens are what the registers have room for.
@@ -67,34 +68,55 @@ fn one_row<D: Dot, B: Vector256, const T: usize>(
     tokens: &[Q8K<'_>; T],
     put: impl Fn(usize, f32),
 ) {
-    let zero = vdupq_n_s32(0);
     let mut lanes = [[vdupq_n_f32(0.0); 2]; T];
-    for (four, blocks) in blocks.chunks(4).enumerate() {
-        // Where a block is missing the term is zero times zero; see `block32::one_row`.
-        let (mut sums, mut min_sums) = ([[zero; 4]; T], [[zero; 4]; T]);
-        for (i, block) in blocks.iter().enumerate() {
-            let (products, mins) = one_block(dot, block, four * 4 + i, tokens);
-            for t in 0..T {
-                sums[t][i & 3] = products[t];
-                min_sums[t][i & 3] = mins[t];
-            }
-        }
-        let half = |which: usize| {
-            let bits = |i: usize| blocks.get(i).map_or([0; 2], |block| block.halves()[which]);
-            widen_4([bits(0), bits(1), bits(2), bits(3)])
-        };
-        let (scales, mins) = (half(0), half(1));
-        for (t, token) in tokens.iter().enumerate() {
-            let d = load_floats(&token.scales[four / 2].as_chunks::<4>().0[four % 2]);
-            let lanes = &mut lanes[t][four % 2];
-            *lanes = vfmaq_f32(*lanes, vcvtq_f32_s32(sums_of_4(sums[t])), vmulq_f32(scales, d));
-            if B::HAS_MIN {
-                *lanes = vfmsq_f32(*lanes, vcvtq_f32_s32(sums_of_4(min_sums[t])), vmulq_f32(mins, d));
-            }
-        }
+    let (fours, rest) = blocks.as_chunks::<4>();
+    for (four, blocks) in fours.iter().enumerate() {
+        four_blocks::<D, B, T, true>(dot, blocks, 4, four, tokens, &mut lanes);
+    }
+    if let Some(blocks) = padded(rest) {
+        four_blocks::<D, B, T, false>(dot, &blocks, rest.len(), fours.len(), tokens, &mut lanes);
     }
     for (t, lanes) in lanes.into_iter().enumerate() {
         put(t, tree8(lanes));
+    }
+}
+
+/// Adds the terms of the first `count` of four blocks, which are number `four` of the row. `ALL` says that these are all
+/// four, for the compiler.
+#[inline]
+#[target_feature(enable = "neon")]
+fn four_blocks<D: Dot, B: Vector256, const T: usize, const ALL: bool>(
+    dot: D,
+    blocks: &[B; 4],
+    count: usize,
+    four: usize,
+    tokens: &[Q8K<'_>; T],
+    lanes: &mut [[float32x4_t; 2]; T],
+) {
+    let count = if ALL { 4 } else { count };
+    let zero = vdupq_n_s32(0);
+    let (mut sums, mut min_sums) = ([[zero; T]; 4], [[zero; T]; 4]);
+    // All of one length, so that the loop below need not check.
+    let operands = tokens.map(|token| Q8K {
+        quants: &token.quants[four * 4..][..count],
+        sums16: &token.sums16[four * 4..][..count],
+        sums32: &token.sums32[four * 4..][..count],
+        ..token
+    });
+    for (i, (block, (sums, min_sums))) in blocks.iter().zip(sums.iter_mut().zip(&mut min_sums)).enumerate().take(count)
+    {
+        (*sums, *min_sums) = one_block(dot, block, i, &operands);
+    }
+    let scales = widen_4(blocks.map(|block| block.halves()[0]));
+    let mins = widen_4(blocks.map(|block| block.halves()[1]));
+    for (t, token) in tokens.iter().enumerate() {
+        let d = load_floats(&token.scales.as_flattened().as_chunks::<4>().0[four]);
+        let lanes = &mut lanes[t][four % 2];
+        let sum = |x: &[[int32x4_t; T]; 4]| vcvtq_f32_s32(sums_of_4([x[0][t], x[1][t], x[2][t], x[3][t]]));
+        *lanes = vfmaq_f32(*lanes, sum(&sums), vmulq_f32(scales, d));
+        if B::HAS_MIN {
+            *lanes = vfmsq_f32(*lanes, sum(&min_sums), vmulq_f32(mins, d));
+        }
     }
 }
 

@@ -13,10 +13,10 @@ use crate::kernels::matmul::Sink;
 
 /// A block of 32 in vectors.
 pub(in crate::kernels) trait Vector32: Block32 {
-    /// What [`Vector32::vectors`] are more than the quants. Taken back as `OFFSET * sum(activations)`, which is exact.
-    const OFFSET: i32 = 0;
+    /// Whether [`Vector32::vectors`] are 16 times the quants. The sums are divided by that, which is exact.
+    const SIXTEENFOLD: bool = false;
 
-    /// The quants in element order, and [`Vector32::OFFSET`] more.
+    /// The quants in element order, or 16 times them.
     ///
     /// # Safety
     ///
@@ -42,6 +42,7 @@ pub(in crate::kernels) trait Vector32: Block32 {
 }
 
 /// See [`portable::rows32`](crate::kernels::portable::rows32).
+#[inline(never)] // So that profiles and listings show each kernel by its name.
 #[target_feature(enable = "neon")]
 pub(super) fn rows<D: Dot, B: Vector32>(dot: D, rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
     // Four tokens are what the registers have room for.
@@ -61,22 +62,19 @@ pub(super) fn rows<D: Dot, B: Vector32>(dot: D, rows: &[B], per_row: usize, toke
 fn one_row<D: Dot, B: Vector32, const T: usize>(dot: D, blocks: &[B], tokens: &[Q8<'_>; T], put: impl Fn(usize, f32)) {
     let mut lanes = [[vdupq_n_f32(0.0); 2]; T];
     let (groups, rest) = blocks.as_chunks::<8>();
+    let last = padded(rest);
     // All of one length, so that the loop below need not check.
-    let whole = tokens.map(|token| Q8 {
-        quants: &token.quants[..groups.len()],
-        scales: &token.scales[..groups.len()],
-        sums: &token.sums[..groups.len()],
-        scaled_sums: &token.scaled_sums[..groups.len()],
+    let count = blocks.len().div_ceil(8);
+    let tokens = tokens.map(|token| Q8 {
+        quants: &token.quants[..count],
+        scales: &token.scales[..count],
+        scaled_sums: &token.scaled_sums[..count],
+        ..token
     });
-    for (g, blocks) in groups.iter().enumerate() {
-        group(dot, blocks, g, &whole, &mut lanes);
-    }
-    if !rest.is_empty() {
-        // The activations of missing blocks are zero, and so are their scales: the terms are zero times zero, and adding
-        // that changes no accumulator, for they begin as `+0.0` and so never become `-0.0`.
-        let mut blocks = [B::zeroed(); 8];
-        blocks[..rest.len()].copy_from_slice(rest);
-        group(dot, &blocks, groups.len(), tokens, &mut lanes);
+    for g in 0..count {
+        // One call, so that the compiler inlines it.
+        let Some(blocks) = groups.get(g).or(last.as_ref()) else { break };
+        group(dot, blocks, g, &tokens, &mut lanes);
     }
     for (t, lanes) in lanes.into_iter().enumerate() {
         put(t, tree8(lanes));
@@ -93,39 +91,45 @@ fn group<D: Dot, B: Vector32, const T: usize>(
     tokens: &[Q8<'_>; T],
     lanes: &mut [[float32x4_t; 2]; T],
 ) {
-    for (half, blocks) in blocks.as_chunks::<4>().0.iter().enumerate() {
-        // SAFETY: this function is compiled for NEON.
-        let (scales, mins) = unsafe { (B::scales(blocks), B::mins(blocks)) };
-        let mut weights = [[vdupq_n_s8(0); 2]; 4];
-        for (weights, block) in weights.iter_mut().zip(blocks) {
-            // SAFETY: as above.
-            *weights = unsafe { block.vectors() };
-        }
-        for (lanes, token) in lanes.iter_mut().zip(tokens) {
-            let lanes = &mut lanes[half];
-            let quants: &[[[i8; 16]; 2]; 8] = bytemuck::cast_ref(&token.quants[g]);
-            let mut sums = [vdupq_n_s32(0); 4];
-            for (i, sum) in sums.iter_mut().enumerate() {
-                for (weights, quants) in weights[i].into_iter().zip(&quants[half * 4 + i]) {
-                    // SAFETY: as above.
-                    *sum = unsafe { dot.dot(*sum, weights, load_signed(quants)) };
-                }
-            }
-            let mut sums = sums_of_4(sums);
-            if B::OFFSET != 0 {
-                sums = vmlsq_n_s32(sums, load_ints(half_of(&token.sums[g], half)), B::OFFSET);
-            }
-            let scales = vmulq_f32(scales, load_floats(half_of(&token.scales[g], half)));
-            *lanes = vfmaq_f32(*lanes, vcvtq_f32_s32(sums), scales);
-            if B::HAS_MIN {
-                *lanes = vfmaq_f32(*lanes, mins, load_floats(half_of(&token.scaled_sums[g], half)));
-            }
+    four_blocks::<D, B, T, 0>(dot, blocks, g, tokens, lanes);
+    four_blocks::<D, B, T, 1>(dot, blocks, g, tokens, lanes);
+}
+
+/// Adds the terms of the first or the last four.
+#[inline]
+#[target_feature(enable = "neon")]
+fn four_blocks<D: Dot, B: Vector32, const T: usize, const HALF: usize>(
+    dot: D,
+    blocks: &[B; 8],
+    g: usize,
+    tokens: &[Q8<'_>; T],
+    lanes: &mut [[float32x4_t; 2]; T],
+) {
+    let blocks @ [a, b, c, d] = half_of::<_, HALF>(blocks);
+    // SAFETY: this function is compiled for NEON.
+    let (scales, mins) = unsafe { (B::scales(blocks), B::mins(blocks)) };
+    // SAFETY: as above.
+    let weights = unsafe { [a.vectors(), b.vectors(), c.vectors(), d.vectors()] };
+    for (lanes, token) in lanes.iter_mut().zip(tokens) {
+        let quants: &[[[i8; 16]; 2]; 8] = bytemuck::cast_ref(&token.quants[g]);
+        let sum = |i: usize| {
+            let ([a, b], [x, y]) = (weights[i], &quants[HALF * 4 + i]);
+            // SAFETY: this function is compiled for NEON.
+            unsafe { dot.dot(dot.dot(vdupq_n_s32(0), a, load_signed(x)), b, load_signed(y)) }
+        };
+        let sums = sums_of_4([sum(0), sum(1), sum(2), sum(3)]);
+        let sums = if B::SIXTEENFOLD { vcvtq_n_f32_s32::<4>(sums) } else { vcvtq_f32_s32(sums) };
+        let d = load_floats(half_of::<_, HALF>(&token.scales[g]));
+        lanes[HALF] = vfmaq_f32(lanes[HALF], sums, vmulq_f32(scales, d));
+        if B::HAS_MIN {
+            let scaled_sums = load_floats(half_of::<_, HALF>(&token.scaled_sums[g]));
+            lanes[HALF] = vfmaq_f32(lanes[HALF], mins, scaled_sums);
         }
     }
 }
 
 /// The first or the last four.
 #[inline]
-fn half_of<T>(x: &[T; 8], half: usize) -> &[T; 4] {
-    &x.as_chunks::<4>().0[half]
+fn half_of<T, const HALF: usize>(x: &[T; 8]) -> &[T; 4] {
+    &x.as_chunks::<4>().0[HALF]
 }

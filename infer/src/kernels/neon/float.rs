@@ -46,6 +46,7 @@ impl VectorElement for BF16 {
 }
 
 /// See [`portable::rows_of_floats`](crate::kernels::portable::rows_of_floats).
+#[inline(never)] // So that profiles and listings show each kernel by its name.
 #[target_feature(enable = "neon")]
 pub(super) fn rows<E: VectorElement>(rows: &[E], cols: usize, tokens: &[&[f32]], sink: Sink<'_>) {
     let (twos, rest) = tokens.as_chunks::<2>();

@@ -70,18 +70,24 @@ fn twos_of_32(qs: &[u8; 64], half: usize) -> [uint8x16_t; 8] {
     ]
 }
 
-/// For vector `i` of a half, all ones where the bit of `bits` that it has there is zero. The bytes are those of 32
-/// neighbours, the bits those of each 32.
+/// For vector `i` of a half, all ones where its bit is one. The bytes of `bits` are those of 32 neighbours, their bits those
+/// of each 32.
 #[inline]
 #[target_feature(enable = "neon")]
-fn unset_bits(bits: &[u8; 32], half: usize) -> [uint8x16_t; 8] {
-    let bits: &[[u8; 16]; 2] = cast_ref(bits);
-    let inverse = [vmvnq_u8(load(&bits[0])), vmvnq_u8(load(&bits[1]))];
-    let mut unset = [vdupq_n_u8(0); 8];
-    for (i, unset) in unset.iter_mut().enumerate() {
-        *unset = vtstq_u8(inverse[i % 2], vdupq_n_u8(1 << (4 * half + i / 2)));
+fn masks(bits: [uint8x16_t; 2], half: usize) -> [uint8x16_t; 8] {
+    let mut masks = [vdupq_n_u8(0); 8];
+    for (i, mask) in masks.iter_mut().enumerate() {
+        *mask = vtstq_u8(bits[i % 2], vdupq_n_u8(1 << (4 * half + i / 2)));
     }
-    unset
+    masks
+}
+
+/// Loads 32 bytes.
+#[inline]
+#[target_feature(enable = "neon")]
+fn load_two(from: &[u8; 32]) -> [uint8x16_t; 2] {
+    let [first, last]: &[[u8; 16]; 2] = cast_ref(from);
+    [load(first), load(last)]
 }
 
 /// Each vector as signed numbers.
@@ -124,15 +130,14 @@ impl Vector256 for Q4_K {
 
 impl Vector256 for Q5_K {
     const SIXTEEN: bool = false;
-    const OFFSET: i32 = -16;
 
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn half(&self, half: usize) -> [int8x16_t; 8] {
-        let (nibbles, unset) = (nibbles_of_64(&self.qs, half), unset_bits(&self.qh, half));
+        let (nibbles, set) = (nibbles_of_64(&self.qs, half), masks(load_two(&self.qh), half));
         let mut out = [vdupq_n_s8(0); 8];
-        for (out, (nibbles, unset)) in out.iter_mut().zip(nibbles.into_iter().zip(unset)) {
-            *out = fifth_bit_less_16(nibbles, unset);
+        for (out, (nibbles, set)) in out.iter_mut().zip(nibbles.into_iter().zip(set)) {
+            *out = fifth_bit(nibbles, set);
         }
         out
     }
@@ -224,7 +229,7 @@ impl Vector256 for Q3_K {
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn half(&self, half: usize) -> [int8x16_t; 8] {
-        let (twos, unset) = (twos_of_32(&self.qs, half), unset_bits(&self.hmask, half));
+        let (twos, unset) = (twos_of_32(&self.qs, half), masks(load_two(&self.hmask).map(|bits| vmvnq_u8(bits)), half));
         let mut out = [vdupq_n_u8(0); 8];
         for (out, (twos, unset)) in out.iter_mut().zip(twos.into_iter().zip(unset)) {
             // Ones above the two bits subtract 4.

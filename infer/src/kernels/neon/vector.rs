@@ -68,6 +68,20 @@ pub(super) fn bytes_of(bytes: u64) -> uint8x8_t {
     vcreate_u8(bytes)
 }
 
+/// The blocks after the last whole group of `N`, if there are any, and then zeros.
+///
+/// The activations of missing blocks are zero, and so are their scales. The terms are zero times zero, and adding that
+/// changes no accumulator, for they begin as `+0.0` and so never become `-0.0`.
+#[inline]
+pub(super) fn padded<B: Pod, const N: usize>(rest: &[B]) -> Option<[B; N]> {
+    if rest.is_empty() {
+        return None;
+    }
+    let mut blocks = [B::zeroed(); N];
+    blocks[..rest.len()].copy_from_slice(rest);
+    Some(blocks)
+}
+
 /// The exact sum of the four integers of each of four vectors, in their order.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -112,9 +126,10 @@ pub(super) fn look_up(table: &[i8; 16], indexes: uint8x16_t) -> int8x16_t {
     vqtbl1q_s8(load_signed(table), indexes)
 }
 
-/// A fifth bit for nibbles, and 16 less: `unset` is all ones where the bit is zero.
+/// Nibbles with a fifth bit: `set` is all ones where it is one.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn fifth_bit_less_16(nibbles: uint8x16_t, unset: uint8x16_t) -> int8x16_t {
-    vreinterpretq_s8_u8(vsliq_n_u8::<4>(nibbles, unset))
+pub(super) fn fifth_bit(nibbles: uint8x16_t, set: uint8x16_t) -> int8x16_t {
+    // Rounded, 255 / 16 is 16.
+    vreinterpretq_s8_u8(vrsraq_n_u8::<4>(nibbles, set))
 }
