@@ -390,7 +390,8 @@ pub(super) const WEAVE: usize = if cfg!(target_arch = "x86_64") { 16 } else { 1 
 /// Where the four elements from `4 * k` on of block `b` are among the quants, counted in fours.
 #[inline(always)]
 pub(super) const fn woven(b: usize, k: usize) -> usize {
-    b / WEAVE * WEAVE * 8 + k * WEAVE + b % WEAVE
+    let first = b / WEAVE * WEAVE;
+    first * 8 + k * WEAVE + (b - first)
 }
 
 /// A token in 8-bit blocks of 32, by groups of 8 blocks; what the last group lacks is zero.
@@ -400,7 +401,10 @@ pub(super) struct Q8<'a> {
     pub(super) quants: &'a [[i8; 256]],
     pub(super) scales: &'a [[f32; 8]],
     /// The sum of the quants of each block.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernels do not need them"))]
+    #[cfg_attr(
+        not(any(test, target_arch = "x86_64")),
+        expect(dead_code, reason = "only kernels that make weights unsigned need them")
+    )]
     pub(super) sums: &'a [[i32; 8]],
     /// The same times the scale: `s` of the specification.
     pub(super) scaled_sums: &'a [[f32; 8]],
@@ -424,6 +428,9 @@ pub(super) struct Q8K<'a> {
     /// The sums of each 16 quants of a block.
     pub(super) sums16: &'a [[i16; 16]],
     /// The sums of each 32.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernels do not need them"))]
+    #[cfg_attr(
+        not(any(test, target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernels do not need them")
+    )]
     pub(super) sums32: &'a [[i16; 8]],
 }

@@ -127,6 +127,10 @@ macro_rules! with_gemm {
         match $isa {
             #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Avx512Vnni($level) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::kernels::Isa::Dotprod($level) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::kernels::Isa::I8mm($level) => $body,
             _ => $other,
         }
     };

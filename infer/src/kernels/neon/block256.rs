@@ -1,4 +1,5 @@
-//! Dot products with blocks of 256: exact integer sums for each of four blocks and each token, then one vector of terms.
+//! Dot products with blocks of 256: exact integer sums for each of four blocks and each token, then one vector of
+//! terms.
 
 use std::arch::aarch64::*;
 
@@ -81,8 +82,8 @@ fn one_row<D: Dot, B: Vector256, const T: usize>(
     }
 }
 
-/// Adds the terms of the first `count` of four blocks, which are number `four` of the row. `ALL` says that these are all
-/// four, for the compiler.
+/// Adds the terms of the first `count` of four blocks, which are number `four` of the row. `ALL` says that these are
+/// all four, for the compiler.
 #[inline]
 #[target_feature(enable = "neon")]
 fn four_blocks<D: Dot, B: Vector256, const T: usize, const ALL: bool>(
@@ -120,8 +121,8 @@ fn four_blocks<D: Dot, B: Vector256, const T: usize, const ALL: bool>(
     }
 }
 
-/// For each token, four integers whose sum is the sum over the sub-blocks of sub-scale times sum of products, and the same
-/// for the mins.
+/// For each token, four integers whose sum is the sum over the sub-blocks of sub-scale times sum of products, and the
+/// same for the mins.
 #[inline]
 #[target_feature(enable = "neon")]
 fn one_block<D: Dot, B: Vector256, const T: usize>(

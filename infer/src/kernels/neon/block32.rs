@@ -28,14 +28,14 @@ pub(in crate::kernels) trait Vector32: Block32 {
     /// # Safety
     ///
     /// - The caller is compiled for NEON.
-    unsafe fn scales(blocks: &[Self; 4]) -> float32x4_t;
+    unsafe fn scales(blocks: [&Self; 4]) -> float32x4_t;
 
     /// The mins of four blocks, where the format has them.
     ///
     /// # Safety
     ///
     /// - The caller is compiled for NEON.
-    unsafe fn mins(_: &[Self; 4]) -> float32x4_t {
+    unsafe fn mins(_: [&Self; 4]) -> float32x4_t {
         // SAFETY: contract.
         unsafe { vdupq_n_f32(0.0) }
     }
@@ -105,7 +105,7 @@ fn four_blocks<D: Dot, B: Vector32, const T: usize, const HALF: usize>(
     tokens: &[Q8<'_>; T],
     lanes: &mut [[float32x4_t; 2]; T],
 ) {
-    let blocks @ [a, b, c, d] = half_of::<_, HALF>(blocks);
+    let blocks @ [a, b, c, d] = half_of::<_, HALF>(blocks).each_ref();
     // SAFETY: this function is compiled for NEON.
     let (scales, mins) = unsafe { (B::scales(blocks), B::mins(blocks)) };
     // SAFETY: as above.

@@ -7,7 +7,8 @@ use crate::kernels::isa::{Dotprod, Neon};
 
 /// A level's dot product of bytes. The value is the proof that the CPU has the instructions.
 pub(super) trait Dot: Copy {
-    /// Adds 16 products to the four lanes of `acc`, in whatever way they are shared out. Magnitudes of `b` are at most 127.
+    /// Adds 16 products to the four lanes of `acc`, in whatever way they are shared out. Magnitudes of `b` are at most
+    /// 127.
     ///
     /// # Safety
     ///

@@ -99,7 +99,7 @@ fn with_rest<E: VectorElement>(lanes: [[float32x4_t; 2]; 4], rest: &[E], token: 
     }
     let mut all = [0.0; 32];
     for (all, lanes) in all.as_chunks_mut::<4>().0.iter_mut().zip(lanes.as_flattened()) {
-        store(all, vreinterpretq_u8_f32(*lanes));
+        store_floats(all, *lanes);
     }
     for (lane, (weight, x)) in all.iter_mut().zip(rest.iter().zip(token)) {
         *lane = weight.widen().mul_add(*x, *lane);

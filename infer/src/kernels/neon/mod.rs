@@ -1,23 +1,29 @@
 //! Kernels for NEON.
 //!
-//! The levels differ in how they multiply bytes ([`dot::Dot`]); everything else is written once, for the baseline. It is
-//! entered through functions that take a level's token, which is what makes the calls sound. Functions with the same
-//! target features call each other without `unsafe`; what remains unsafe is loading and storing vectors, in [`vector`],
-//! instructions without an intrinsic, in [`shims`], and the methods of traits, whose contract is only that the caller has
-//! the features too.
+//! The levels differ in how they multiply bytes ([`dot::Dot`] and [`outer::Outer`]); everything else is written once,
+//! for the baseline. It is entered through functions that take a level's token, which is what makes the calls sound.
+//! Functions with the same target features call each other without `unsafe`; what remains unsafe is loading and storing
+//! vectors, in [`vector`], instructions without an intrinsic, in [`shims`], and the methods of traits, whose contract
+//! is only that the caller has the features too.
 
 use super::activations::{Q8, Q8K};
 use super::blocks::F16;
 use super::formats::{Float, Format32, Format256};
+use super::gemm::{Gemm, Product};
 use super::isa::{Dotprod, I8mm, Neon};
 use super::level::Level;
 use super::matmul::Sink;
+use super::panel::{Order, PANEL, Panel32, Panel256};
 use super::quantize::{RowQ8, RowQ8K};
+use super::tile::{Tile32, Tile256};
 
 mod block256;
 mod block32;
 mod dot;
 mod float;
+mod outer;
+mod panel;
+mod product;
 mod quantize;
 mod shims;
 mod types256;
@@ -71,3 +77,27 @@ level!(Neon, level => level);
 level!(Dotprod, level => level);
 // One token at a time a product of matrices has nothing to gain.
 level!(I8mm, level => level.dotprod());
+
+impl<O: outer::Outer + Level> Gemm for O {
+    const ORDER: Order = Order { group: O::GROUP, offset: 0 };
+
+    fn panel_32<B: Format32>(self, rows: [&[B]; PANEL], panel: &mut [Panel32]) {
+        // SAFETY: the token proves the features.
+        unsafe { panel::blocks_32::<O, B>(rows, panel) }
+    }
+
+    fn panel_256<B: Format256>(self, rows: [&[B]; PANEL], panel: &mut [Panel256]) {
+        // SAFETY: the token proves the features.
+        unsafe { panel::blocks_256::<O, B>(rows, panel) }
+    }
+
+    fn product_32<B: Format32>(self, panels: [&[Panel32]; 2], tile: &[Tile32], product: &mut Product) {
+        // SAFETY: the token proves the features.
+        unsafe { product::blocks_32::<O, B>(self, panels, tile, product) }
+    }
+
+    fn product_256<B: Format256>(self, panels: [&[Panel256]; 2], tile: &[Tile256], product: &mut Product) {
+        // SAFETY: the token proves the features.
+        unsafe { product::blocks_256::<O, B>(self, panels, tile, product) }
+    }
+}

@@ -7,7 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use crate::kernels::isa::Dotprod;
+use crate::kernels::isa::{Dotprod, I8mm};
 
 /// Adds to lane `i` of `acc` the products of bytes `4 i` to `4 i + 3`.
 #[inline]
@@ -25,6 +25,38 @@ pub(super) fn sdot(_: Dotprod, mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -
     acc
 }
 
+/// Adds to lane `i` of `acc` the products of bytes `4 i` to `4 i + 3` of `a` with the four bytes in lane `LANE` of `b`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn sdot_lane<const LANE: usize>(_: Dotprod, mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the token proves that the CPU has the instruction, which touches nothing but its operands.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {acc:v}.4s, {a:v}.16b, {b:v}.4b[{lane}]",
+            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b, lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
+/// Adds to lane `2 i + j` of `acc` the products of half `i` of `a` with half `j` of `b`.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn smmla(_: I8mm, mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the token proves that the CPU has the instruction, which touches nothing but its operands.
+    unsafe {
+        asm!(
+            ".arch_extension i8mm",
+            "smmla {acc:v}.4s, {a:v}.16b, {b:v}.16b",
+            acc = inout(vreg) acc, a = in(vreg) a, b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
 /// Widens four half-precision numbers.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -35,6 +67,24 @@ pub(super) fn fcvtl(halves: uint16x4_t) -> float32x4_t {
         asm!(
             "fcvtl {out:v}.4s, {halves:v}.4h",
             out = lateout(vreg) out, halves = in(vreg) halves,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    out
+}
+
+/// The same with their bits in a general register. The compiler would rather load them into vector lanes one by one,
+/// and the vector units have enough to do.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn fcvtl_bits(halves: u64) -> float32x4_t {
+    let out;
+    // SAFETY: instructions of the baseline, which touch nothing but their operands.
+    unsafe {
+        asm!(
+            "fmov {out:d}, {halves:x}",
+            "fcvtl {out:v}.4s, {out:v}.4h",
+            out = lateout(vreg) out, halves = in(reg) halves,
             options(pure, nomem, nostack, preserves_flags)
         );
     }

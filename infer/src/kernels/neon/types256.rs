@@ -70,8 +70,8 @@ fn twos_of_32(qs: &[u8; 64], half: usize) -> [uint8x16_t; 8] {
     ]
 }
 
-/// For vector `i` of a half, all ones where its bit is one. The bytes of `bits` are those of 32 neighbours, their bits those
-/// of each 32.
+/// For vector `i` of a half, all ones where its bit is one. The bytes of `bits` are those of 32 neighbours, their bits
+/// those of each 32.
 #[inline]
 #[target_feature(enable = "neon")]
 fn masks(bits: [uint8x16_t; 2], half: usize) -> [uint8x16_t; 8] {
@@ -167,10 +167,12 @@ impl Vector256 for Q6_K {
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn half(&self, half: usize) -> [int8x16_t; 8] {
-        let (ql, qh): (&[[[u8; 16]; 4]; 2], &[[[u8; 16]; 2]; 2]) = (cast_ref(&self.ql), cast_ref(&self.qh));
+        let ql: &[[[u8; 16]; 4]; 2] = cast_ref(&self.ql);
+        let qh: &[[[u8; 16]; 2]; 2] = cast_ref(&self.qh);
         let mut out = [vdupq_n_u8(0); 8];
         for i in 0..2 {
-            // Pairs of upper bits at the bottom of each nibble: of the elements from 0 and 64, and of those from 32 and 96.
+            // Pairs of upper bits at the bottom of each nibble: of the elements from 0 and 64, and of those from 32 and
+            // 96.
             let high = load(&qh[half][i]);
             let pairs = vdupq_n_u8(0x33);
             let uppers = [vandq_u8(high, pairs), vandq_u8(vshrq_n_u8::<2>(high), pairs)];

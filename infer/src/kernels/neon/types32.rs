@@ -60,7 +60,7 @@ fn look_up_nibbles(table: &[i8; 16], qs: &[u8; 16]) -> [int8x16_t; 2] {
 /// The scales that are powers of two; see `blocks::half_of_power`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn powers(blocks: &[MXFP4; 4]) -> float32x4_t {
+fn powers(blocks: [&MXFP4; 4]) -> float32x4_t {
     // The first bytes of the quants come along, for there are loads of words into a lane that cost no more.
     let words = blocks.map(|block| i32::from_le_bytes([block.e[0], block.qs[0], block.qs[1], block.qs[2]]));
     let e = vandq_u32(vreinterpretq_u32_s32(load_ints(&words)), vdupq_n_u32(0xff));
@@ -88,14 +88,14 @@ macro_rules! vector32 {
 
             #[inline]
             #[target_feature(enable = "neon")]
-            unsafe fn scales($blocks: &[Self; 4]) -> float32x4_t {
+            unsafe fn scales($blocks: [&Self; 4]) -> float32x4_t {
                 $scales
             }
 
             $(
                 #[inline]
                 #[target_feature(enable = "neon")]
-                unsafe fn mins($blocks: &[Self; 4]) -> float32x4_t {
+                unsafe fn mins($blocks: [&Self; 4]) -> float32x4_t {
                     $mins
                 }
             )?

@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 
 use bytemuck::Pod;
 
-use super::shims::{fcvtl, fcvtl2};
+use super::shims::{fcvtl, fcvtl_bits, fcvtl2};
 
 /// Loads 16 bytes, whatever their alignment.
 #[inline]
@@ -50,6 +50,13 @@ pub(super) fn store<T: Pod, const N: usize>(to: &mut [T; N], from: uint8x16_t) {
     const { assert!(size_of::<[T; N]>() == 16) }
     // SAFETY: 16 bytes can be written there, and this store of bytes asks no alignment.
     unsafe { vst1q_u8(to.as_mut_ptr().cast(), from) }
+}
+
+/// Stores 4 floats.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn store_floats(to: &mut [f32; 4], from: float32x4_t) {
+    store(to, vreinterpretq_u8_f32(from));
 }
 
 /// Stores 8 bytes.
@@ -102,7 +109,7 @@ pub(super) fn tree8(x: [float32x4_t; 2]) -> f32 {
 #[target_feature(enable = "neon")]
 pub(super) fn widen_4(halves: [[u8; 2]; 4]) -> float32x4_t {
     let [a, b, c, d] = halves.map(|half| u64::from(u16::from_le_bytes(half)));
-    fcvtl(vcreate_u16(a | b << 16 | c << 32 | d << 48))
+    fcvtl_bits(a | b << 16 | c << 32 | d << 48)
 }
 
 /// Widens eight half-precision numbers.
