@@ -59,6 +59,8 @@ mod quantize;
 mod rope;
 #[allow(unsafe_code)] // Tasks that write to one buffer.
 mod shared;
+mod simd;
+pub mod steps;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -72,7 +74,7 @@ pub use self::isa::{Avx2, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 pub use self::isa::{Dotprod, I8mm, Neon};
 pub use self::isa::{Isa, IsaError};
-pub use self::kv::{KvCache, KvShape};
+pub use self::kv::{KvCache, KvShape, KvType};
 pub use self::matmul::{Part, matmul};
 pub use self::pool::Pool;
 pub use self::rope::{RopeParams, RopeStyle, RopeTable};

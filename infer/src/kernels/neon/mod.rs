@@ -1,5 +1,7 @@
 //! Kernels for NEON.
 
+mod simd;
+
 use super::isa::{Dotprod, I8mm, Neon};
 use super::level::Level;
 

@@ -2,9 +2,11 @@
 
 mod attention;
 mod dequant;
+mod kv;
 mod matmul;
 mod ops;
 mod quantize;
+mod steps;
 
 use std::num::NonZero;
 
