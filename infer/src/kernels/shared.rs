@@ -28,6 +28,13 @@ impl<'a> SharedOut<'a> {
     pub(super) fn set(self, index: usize, value: f32) {
         self.0[index].store(value.to_bits(), Ordering::Relaxed);
     }
+
+    /// Writes `values` to the elements from `first` on.
+    pub(super) fn write(self, first: usize, values: &[f32]) {
+        for (to, value) in self.0[first..][..values.len()].iter().zip(values) {
+            to.store(value.to_bits(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// Calls `work` once for each `len` elements of `buffer`, with the index of the first and the elements; at the end there
@@ -199,6 +206,7 @@ mod tests {
         let mut out = [1.0f32, 2.0, 3.0];
         let shared = SharedOut::new(&mut out);
         shared.set(1, -0.0);
-        assert_eq!(out.map(f32::to_bits), [1.0f32, -0.0, 3.0].map(f32::to_bits));
+        shared.write(2, &[4.0]);
+        assert_eq!(out.map(f32::to_bits), [1.0f32, -0.0, 4.0].map(f32::to_bits));
     }
 }

@@ -28,9 +28,14 @@ pub(super) trait Simd: Copy + Sync {
     fn splat(self, x: f32) -> Self::V;
     fn load(self, from: &[f32; 16]) -> Self::V;
     fn store(self, x: Self::V, to: &mut [f32; 16]);
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, with one rounding.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a` where it is larger than `b`, else `b`.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The largest element, where none is NaN.
+    fn largest(self, x: Self::V) -> f32;
     /// Halves, widened: exact.
     fn widen(self, from: &[F16; 16]) -> Self::V;
     /// Integers, converted: exact.
@@ -69,6 +74,7 @@ impl Simd for super::level::Portable {
     type V = [f32; 16];
     const ROWS: usize = 2;
 
+    #[inline(never)]
     fn run<W: Work>(self, work: W) -> W::Output {
         work.run(self)
     }
@@ -89,6 +95,11 @@ impl Simd for super::level::Portable {
     }
 
     #[inline(always)]
+    fn add(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
     fn mul(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         each(|i| a[i] * b[i])
     }
@@ -96,6 +107,16 @@ impl Simd for super::level::Portable {
     #[inline(always)]
     fn mul_add(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
         each(|i| a[i].mul_add(b[i], c[i]))
+    }
+
+    #[inline(always)]
+    fn max(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn largest(self, x: [f32; 16]) -> f32 {
+        x.into_iter().fold(f32::NEG_INFINITY, |max, x| if x > max { x } else { max })
     }
 
     #[inline(always)]

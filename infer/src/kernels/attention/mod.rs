@@ -10,15 +10,15 @@
 //!    accumulator `b` of its own, `b = fma(q[i], float(quant[i]), b)`, and then `a = fma(b, d, a)`. The score is `a *
 //!    scale`, and where the model caps it `cap * tanh(score * (1 / cap))`.
 //! 2. **Weights.** `max` is the largest score, of no less than the least finite number (minus infinity weighs
-//!    nothing then); NaNs are not looked at. The weights are `w = exp(score - max)`. Their `sum` is taken in 32
-//!    accumulators, position `p` in number `p mod 32`, which end in [`fold32`](super::order::fold32) and
-//!    [`tree8`](super::order::tree8).
+//!    nothing then); NaNs are not looked at. The weights are `w = exp(score - max)`. They are summed in 32 accumulators,
+//!    `sum[p mod 32] += w` for position `p`.
 //! 3. **Values.** Element `i` of `out` is one accumulator, from the first position seen to the last: `out = fma(w, v[i], out)`.
 //!    Where 32 elements of a value share a scale `d` it is `fma(w * d, float(quant[i]), out)`.
 //!
 //! Then the segments come together in their order, starting from `(M, S, O) = (-infinity, 0, 0)`. With `N` the larger of `M`
-//! and `max` (`M` where that is NaN), `old = exp(M - N)` and `new = exp(max - N)`:
-//! `(M, S, O) = (N, fma(sum, new, S * old), fma(out, new, O * old))`. The result is `O / S`.
+//! and `max`, `old = exp(M - N)` and `new = exp(max - N)`, element by element:
+//! `(M, S, O) = (N, fma(sum, new, S * old), fma(out, new, O * old))`. In the end the accumulators of `S` are folded
+//! ([`fold32`](super::order::fold32)) and summed ([`tree8`](super::order::tree8)), and the result is `O` divided by that.
 //!
 //! None of it depends on how many tokens are in the batch, so a prompt in pieces gives the same bits as in one; nor on how
 //! many heads or tokens a kernel takes at a time, nor on who does which segment.

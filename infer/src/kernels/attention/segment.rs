@@ -36,35 +36,35 @@ pub(super) struct Segment<'a, E, const R: usize> {
     pub(super) results: &'a mut [f32],
 }
 
-/// The results of some positions for a row: the largest score, the sum of the weights, and the sums of the weighted
-/// values. Where the row saw none of the positions the largest score is minus infinity.
+/// The results of some positions for a row: the largest score, and the sums of the weighted values, before which the
+/// weights themselves are summed. Where the row saw none of the positions the largest score is minus infinity.
 pub(super) struct Results<'a> {
     pub(super) max: &'a mut f32,
-    pub(super) sum: &'a mut f32,
+    pub(super) sums: &'a mut Lanes,
     pub(super) out: &'a mut [Lanes],
 }
 
 impl<'a> Results<'a> {
-    /// Where the values begin: behind the two numbers, and where a vector should.
-    const OUT: usize = 16;
+    /// Where the sums begin: behind the largest score, and where a vector should.
+    const SUMS: usize = 16;
 
     /// The length of a row whose values have `stripes` stripes, in floats.
     pub(super) const fn len(stripes: usize) -> usize {
-        Self::OUT + stripes * LANES
+        Self::SUMS + (1 + stripes) * LANES
     }
 
     /// The results that lie in `row`.
     #[inline(always)]
     pub(super) fn of(row: &'a mut [f32]) -> Self {
-        let (head, out) = row.split_at_mut(Self::OUT);
-        let [max, sum, ..] = head else { unreachable!("a head of {} floats", Self::OUT) };
-        Self { max, sum, out: out.as_chunks_mut().0 }
+        let (head, sums) = row.split_at_mut(Self::SUMS);
+        let (sums, out) = sums.as_chunks_mut().0.split_first_mut().expect("room for the sums of the weights");
+        Self { max: &mut head[0], sums, out }
     }
 
     /// Of no positions.
     pub(super) fn clear(self) {
         *self.max = f32::NEG_INFINITY;
-        *self.sum = 0.0;
+        self.sums.fill(0.0);
         self.out.fill([0.0; LANES]);
     }
 }
@@ -76,12 +76,11 @@ impl<E: Stored, const R: usize> Work for Segment<'_, E, R> {
     fn run<S: Simd>(mut self, simd: S) {
         let tiles = self.seen[0].start / LANES..self.seen[R - 1].end.div_ceil(LANES);
         let max = self.scores(simd, tiles.clone());
-        let sum = self.exponentials(tiles.clone(), &max);
         let row = self.results.len() / R;
-        for r in 0..R {
-            let results = Results::of(&mut self.results[r * row..][..row]);
+        for (r, results) in self.results.chunks_exact_mut(row).enumerate() {
+            let results = Results::of(results);
             *results.max = if self.seen[r].is_empty() { f32::NEG_INFINITY } else { max[r] };
-            *results.sum = sum[r];
+            exponentials(simd, self.weights, tiles.clone(), r, max[r], results.sums);
         }
         for stripe in 0..self.kv.stripes() {
             let mut sums = [[0.0; LANES]; R];
@@ -100,33 +99,35 @@ impl<E: Stored, const R: usize> Segment<'_, E, R> {
     #[inline(always)]
     fn scores<S: Simd>(&mut self, simd: S, tiles: Range<usize>) -> [f32; R] {
         // Of no less than the least number: were it minus infinity the differences to it would be no numbers.
-        let mut max = [[f32::MIN; LANES]; R];
+        let mut max = [simd.splat(f32::MIN); R];
         for tile in tiles {
             let dots = self.dots(simd, tile);
-            let scores = &mut self.weights[tile % TILES];
+            let rows = &mut self.weights[tile % TILES];
             for r in 0..R {
-                store(simd, dots[r], &mut scores[r]);
-                for score in &mut scores[r] {
-                    *score *= self.scores.scale;
-                }
+                let scale = simd.splat(self.scores.scale);
+                store(simd, [simd.mul(dots[r][0], scale), simd.mul(dots[r][1], scale)], &mut rows[r]);
                 if let Some(cap) = self.scores.softcap {
                     let inverse = 1.0 / cap;
-                    for score in &mut scores[r] {
+                    for score in &mut rows[r] {
                         *score = cap * math::tanh(*score * inverse);
                     }
                 }
                 let seen = within(&self.seen[r], tile);
                 if seen != (0..LANES) {
-                    for (lane, score) in scores[r].iter_mut().enumerate() {
+                    for (lane, score) in rows[r].iter_mut().enumerate() {
                         *score = if seen.contains(&lane) { *score } else { f32::NEG_INFINITY };
                     }
                 }
-                for (max, &score) in max[r].iter_mut().zip(&scores[r]) {
-                    *max = if score > *max { score } else { *max };
+                for half in load(simd, &rows[r]) {
+                    max[r] = simd.max(half, max[r]);
                 }
             }
         }
-        max.map(|lanes| lanes.into_iter().fold(f32::MIN, |max, x| if x > max { x } else { max }))
+        let mut largest = [0.0; R];
+        for r in 0..R {
+            largest[r] = simd.largest(max[r]);
+        }
+        largest
     }
 
     /// The dot products of the rows with the keys of a tile.
@@ -152,22 +153,6 @@ impl<E: Stored, const R: usize> Segment<'_, E, R> {
         sums
     }
 
-    /// Makes weights of the scores; returns their sums.
-    #[inline(always)]
-    fn exponentials(&mut self, tiles: Range<usize>, max: &[f32; R]) -> [f32; R] {
-        let mut sums = [[0.0; LANES]; R];
-        for tile in tiles {
-            let weights = &mut self.weights[tile % TILES];
-            for r in 0..R {
-                for (weight, sum) in weights[r].iter_mut().zip(&mut sums[r]) {
-                    *weight = math::exp(*weight - max[r]);
-                    *sum += *weight;
-                }
-            }
-        }
-        sums.map(|lanes| tree8(fold32(&lanes)))
-    }
-
     /// Adds the values of a tile, each with the weights of the rows that see it.
     #[inline(always)]
     fn add_values<S: Simd>(&self, simd: S, stripe: usize, tile: usize, sums: &mut [Lanes; R]) {
@@ -190,9 +175,10 @@ impl<E: Stored, const R: usize> Segment<'_, E, R> {
         let last = within(&self.seen[R - 1], tile);
         let common = last.start..first.end.max(last.start);
         for r in 0..R {
-            if within(&self.seen[r], tile).start < common.start {
-                let seen = within(&self.seen[r], tile);
-                add_row(simd, &mut sums[r], &weights[r], values, seen.start..seen.end.min(common.start));
+            let seen = within(&self.seen[r], tile);
+            if seen.start < common.start {
+                let range = seen.start..seen.end.min(common.start);
+                simd.run(Edge { sums: &mut sums[r], weights: &weights[r], values, range });
             }
         }
         if !common.is_empty() {
@@ -206,12 +192,35 @@ impl<E: Stored, const R: usize> Segment<'_, E, R> {
             }
         }
         for r in 0..R {
-            if within(&self.seen[r], tile).end > common.end {
-                let seen = within(&self.seen[r], tile);
-                add_row(simd, &mut sums[r], &weights[r], values, seen.start.max(common.end)..seen.end);
+            let seen = within(&self.seen[r], tile);
+            if seen.end > common.end {
+                let range = seen.start.max(common.end)..seen.end;
+                simd.run(Edge { sums: &mut sums[r], weights: &weights[r], values, range });
             }
         }
     }
+}
+
+/// Makes weights of the scores of row `r`, and sums them in the lanes of their positions.
+#[inline(always)]
+fn exponentials<S: Simd, const R: usize>(
+    simd: S,
+    weights: &mut [[Lanes; R]; TILES],
+    tiles: Range<usize>,
+    r: usize,
+    max: f32,
+    sums: &mut Lanes,
+) {
+    let mut lanes = [simd.splat(0.0); 2];
+    for tile in tiles {
+        let row = &mut weights[tile % TILES][r];
+        for weight in row.iter_mut() {
+            *weight = math::exp(*weight - max);
+        }
+        let weights = load(simd, row);
+        lanes = [simd.add(lanes[0], weights[0]), simd.add(lanes[1], weights[1])];
+    }
+    store(simd, lanes, sums);
 }
 
 /// The lanes of tile `tile` that are in `positions`.
@@ -222,12 +231,23 @@ fn within(positions: &Range<usize>, tile: usize) -> Range<usize> {
     positions.start.saturating_sub(first).min(end)..end
 }
 
-/// [`accumulate`] for one row.
-#[inline(always)]
-fn add_row<S: Simd, E: Stored>(simd: S, sums: &mut Lanes, a: &Lanes, b: &[[E; LANES]], range: Range<usize>) {
-    let mut lanes = [load(simd, sums)];
-    accumulate(simd, &mut lanes, std::array::from_ref(a), b, range);
-    store(simd, lanes[0], sums);
+/// [`accumulate`] for one row: a function of its own, so that the sums of the rows stay in memory around the rare call.
+struct Edge<'a, E> {
+    sums: &'a mut Lanes,
+    weights: &'a Lanes,
+    values: &'a [[E; LANES]],
+    range: Range<usize>,
+}
+
+impl<E: Stored> Work for Edge<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut lanes = [load(simd, self.sums)];
+        accumulate(simd, &mut lanes, std::array::from_ref(self.weights), self.values, self.range);
+        store(simd, lanes[0], self.sums);
+    }
 }
 
 /// `sums[r] += a[r][i] * b[i]` for each `i` of `range` that there is, in order: the inner loop of all of attention.
@@ -283,17 +303,43 @@ impl Work for Merge<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { earlier, later } = self;
-        let (&[later_max, later_sum, ..], out) = later.split_at(Results::OUT) else { return };
+        let (head, sums) = later.split_at(Results::SUMS);
+        let later_max = head[0];
         if later_max == f32::NEG_INFINITY {
             return; // Nothing was seen.
         }
         let max = if later_max > *earlier.max { later_max } else { *earlier.max };
-        let (old, new) = (math::exp(*earlier.max - max), math::exp(later_max - max));
-        *earlier.max = max;
-        *earlier.sum = later_sum.mul_add(new, *earlier.sum * old);
-        for (earlier, later) in earlier.out.as_flattened_mut().iter_mut().zip(out) {
-            *earlier = later.mul_add(new, *earlier * old);
+        // As one vector.
+        let mut powers = [later_max - max; 16];
+        powers[0] = *earlier.max - max;
+        for x in &mut powers {
+            *x = math::exp(*x);
         }
+        let [old, new, ..] = powers;
+        *earlier.max = max;
+        let earlier = std::iter::once(earlier.sums).chain(earlier.out);
+        for (earlier, later) in earlier.zip(sums.as_chunks::<LANES>().0) {
+            for (earlier, later) in earlier.iter_mut().zip(later) {
+                *earlier = later.mul_add(new, *earlier * old);
+            }
+        }
+    }
+}
+
+/// Makes the output of a row: the values over the sum of the weights.
+pub(super) struct Finish<'a>(pub(super) Results<'a>);
+
+impl<'a> Work for Finish<'a> {
+    type Output = &'a [Lanes];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> &'a [Lanes] {
+        let Self(Results { sums, out, .. }) = self;
+        let sum = tree8(fold32(sums));
+        for x in out.as_flattened_mut() {
+            *x /= sum;
+        }
+        out
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::segment::{Merge, Results, Scores, Segment};
+use super::segment::{Finish, Merge, Results, Scores, Segment};
 use super::{MOST_ROWS, SEGMENT, Scratch, Sizes, TASK_ROWS};
 use crate::kernels::kv::{KvShape, LANES, Stored, View, padded};
 use crate::kernels::level::with_level;
@@ -128,7 +128,7 @@ impl Call<'_> {
         let mut results = results.chunks_exact_mut(result);
         for rows in self.blocks::<S>(&tokens) {
             for ((token, head), row) in rows.iter().zip(&mut results) {
-                self.put(token, kv_head * self.group + head, Results::of(row));
+                self.put(simd, token, kv_head * self.group + head, Results::of(row));
             }
         }
     }
@@ -157,7 +157,7 @@ impl Call<'_> {
                 let later = &partials[(kv_head * segments.len() + segment) * group + in_group * result..][..result];
                 simd.run(Merge { earlier: Results::of(row), later });
             }
-            self.put(0, head, Results::of(row));
+            self.put(simd, 0, head, Results::of(row));
         });
     }
 
@@ -191,8 +191,13 @@ impl Call<'_> {
         let (dim, len) = (self.shape.key_dim, rows.len());
         for (r, (token, head)) in rows.iter().enumerate() {
             let query = &self.queries[token * self.stride + (kv_head * self.group + head) * dim..][..dim];
-            for (block, elements) in query.chunks(LANES).enumerate() {
-                to[(block * len + r) * LANES..][..LANES].copy_from_slice(&padded(elements));
+            let (blocks, rest) = query.as_chunks::<LANES>();
+            let mut rows = to.as_chunks_mut::<LANES>().0.iter_mut().skip(r).step_by(len);
+            for (block, row) in blocks.iter().zip(&mut rows) {
+                *row = *block;
+            }
+            if let (false, Some(row)) = (rest.is_empty(), rows.next()) {
+                *row = padded(rest);
             }
         }
     }
@@ -255,11 +260,9 @@ impl Call<'_> {
     }
 
     /// Writes the output of a head.
-    fn put(&self, token: usize, head: usize, results: Results<'_>) {
+    fn put<S: Simd>(&self, simd: S, token: usize, head: usize, results: Results<'_>) {
         let dim = self.shape.value_dim;
-        let first = (token * self.group * self.shape.heads + head) * dim;
-        for (i, x) in results.out.as_flattened().iter().enumerate().take(dim) {
-            self.out.set(first + i, x / *results.sum);
-        }
+        let out = simd.run(Finish(results));
+        self.out.write((token * self.group * self.shape.heads + head) * dim, &out.as_flattened()[..dim]);
     }
 }

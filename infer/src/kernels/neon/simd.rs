@@ -41,6 +41,7 @@ macro_rules! levels {
             type V = [float32x4_t; 4];
             const ROWS: usize = 3;
 
+            #[inline(never)]
             fn run<W: Work>(self, work: W) -> W::Output {
                 work.run(self)
             }
@@ -68,6 +69,12 @@ macro_rules! levels {
             }
 
             #[inline(always)]
+            fn add(self, a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: NEON is a part of the target.
+                std::array::from_fn(|i| unsafe { vaddq_f32(a[i], b[i]) })
+            }
+
+            #[inline(always)]
             fn mul(self, a: Self::V, b: Self::V) -> Self::V {
                 // SAFETY: NEON is a part of the target.
                 std::array::from_fn(|i| unsafe { vmulq_f32(a[i], b[i]) })
@@ -77,6 +84,19 @@ macro_rules! levels {
             fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
                 // SAFETY: NEON is a part of the target.
                 std::array::from_fn(|i| unsafe { vfmaq_f32(c[i], a[i], b[i]) })
+            }
+
+            #[inline(always)]
+            fn max(self, a: Self::V, b: Self::V) -> Self::V {
+                // Not the instruction for it, which prefers NaNs.
+                // SAFETY: NEON is a part of the target.
+                std::array::from_fn(|i| unsafe { vbslq_f32(vcgtq_f32(a[i], b[i]), a[i], b[i]) })
+            }
+
+            #[inline(always)]
+            fn largest(self, x: Self::V) -> f32 {
+                // SAFETY: NEON is a part of the target.
+                unsafe { vmaxvq_f32(vmaxq_f32(vmaxq_f32(x[0], x[1]), vmaxq_f32(x[2], x[3]))) }
             }
 
             #[inline(always)]

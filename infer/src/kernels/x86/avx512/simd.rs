@@ -6,6 +6,7 @@ use crate::kernels::blocks::F16;
 use crate::kernels::isa::Avx512Vnni;
 use crate::kernels::simd::{Simd, Work};
 
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 fn run<W: Work>(simd: Avx512Vnni, work: W) -> W::Output {
     work.run(simd)
@@ -39,6 +40,12 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the features.
         unsafe { _mm512_mul_ps(a, b) }
@@ -51,9 +58,22 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn largest(self, x: __m512) -> f32 {
+        // SAFETY: the token proves the features.
+        unsafe { _mm512_reduce_max_ps(x) }
+    }
+
+    #[inline(always)]
     fn widen(self, from: &[F16; 16]) -> __m512 {
+        // Without the suppression of exceptions that the plain intrinsic asks for: so it can read from memory.
         // SAFETY: the token proves the features; there are 32 bytes, and this load asks no alignment.
-        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+        unsafe { _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(_mm256_loadu_si256(from.as_ptr().cast())) }
     }
 
     #[inline(always)]
