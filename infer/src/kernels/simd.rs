@@ -74,7 +74,6 @@ impl Simd for super::level::Portable {
     type V = [f32; 16];
     const ROWS: usize = 2;
 
-    #[inline(never)]
     fn run<W: Work>(self, work: W) -> W::Output {
         work.run(self)
     }

@@ -15,10 +15,10 @@
 //! 3. **Values.** Element `i` of `out` is one accumulator, from the first position seen to the last: `out = fma(w, v[i], out)`.
 //!    Where 32 elements of a value share a scale `d` it is `fma(w * d, float(quant[i]), out)`.
 //!
-//! Then the segments come together in their order, starting from `(M, S, O) = (-infinity, 0, 0)`. With `N` the larger of `M`
-//! and `max`, `old = exp(M - N)` and `new = exp(max - N)`, element by element:
-//! `(M, S, O) = (N, fma(sum, new, S * old), fma(out, new, O * old))`. In the end the accumulators of `S` are folded
-//! ([`fold32`](super::order::fold32)) and summed ([`tree8`](super::order::tree8)), and the result is `O` divided by that.
+//! Then the segments come together in their order: `(M, S, O)` is what the first one gives, and with each other one, and
+//! with `N` the larger of `M` and `max`, `old = exp(M - N)` and `new = exp(max - N)`, it becomes, element by element,
+//! `(N, fma(sum, new, S * old), fma(out, new, O * old))`. In the end the accumulators of `S` are folded
+//! ([`fold32`](super::order::fold32)) and summed ([`tree8`](super::order::tree8)), and the result is `O * (1 / S)`.
 //!
 //! None of it depends on how many tokens are in the batch, so a prompt in pieces gives the same bits as in one; nor on how
 //! many heads or tokens a kernel takes at a time, nor on who does which segment.
@@ -46,7 +46,7 @@ const TILES: usize = SEGMENT / LANES;
 /// Rows of queries that a task has, about: enough that the kernels, and not the cache they read, set the pace.
 const TASK_ROWS: usize = 64;
 /// The most rows that any level takes at a time.
-const MOST_ROWS: usize = 8;
+const MOST_ROWS: usize = 12;
 
 /// What attention of a layer depends on besides its inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]

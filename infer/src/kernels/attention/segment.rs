@@ -29,7 +29,7 @@ pub(super) struct Segment<'a, E, const R: usize> {
     /// The queries, for each block of elements.
     pub(super) queries: &'a [[Lanes; R]],
     /// The positions of this segment that each row sees; neither end goes down from row to row.
-    pub(super) seen: [Range<usize>; R],
+    pub(super) seen: &'a [Range<usize>],
     /// Room for the weights of each tile.
     pub(super) weights: &'a mut [[Lanes; R]; TILES],
     /// Room for the results of each row.
@@ -174,12 +174,9 @@ impl<E: Stored, const R: usize> Segment<'_, E, R> {
         let first = within(&self.seen[0], tile);
         let last = within(&self.seen[R - 1], tile);
         let common = last.start..first.end.max(last.start);
-        for r in 0..R {
-            let seen = within(&self.seen[r], tile);
-            if seen.start < common.start {
-                let range = seen.start..seen.end.min(common.start);
-                simd.run(Edge { sums: &mut sums[r], weights: &weights[r], values, range });
-            }
+        for (r, seen) in self.seen.iter().enumerate() {
+            let seen = within(seen, tile);
+            add_row(simd, &mut sums[r], &weights[r], values, seen.start..seen.end.min(common.start));
         }
         if !common.is_empty() {
             let mut lanes = [[simd.splat(0.0); 2]; R];
@@ -191,12 +188,9 @@ impl<E: Stored, const R: usize> Segment<'_, E, R> {
                 store(simd, lanes, row);
             }
         }
-        for r in 0..R {
-            let seen = within(&self.seen[r], tile);
-            if seen.end > common.end {
-                let range = seen.start.max(common.end)..seen.end;
-                simd.run(Edge { sums: &mut sums[r], weights: &weights[r], values, range });
-            }
+        for (r, seen) in self.seen.iter().enumerate() {
+            let seen = within(seen, tile);
+            add_row(simd, &mut sums[r], &weights[r], values, seen.start.max(common.end)..seen.end);
         }
     }
 }
@@ -231,22 +225,13 @@ fn within(positions: &Range<usize>, tile: usize) -> Range<usize> {
     positions.start.saturating_sub(first).min(end)..end
 }
 
-/// [`accumulate`] for one row: a function of its own, so that the sums of the rows stay in memory around the rare call.
-struct Edge<'a, E> {
-    sums: &'a mut Lanes,
-    weights: &'a Lanes,
-    values: &'a [[E; LANES]],
-    range: Range<usize>,
-}
-
-impl<E: Stored> Work for Edge<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let mut lanes = [load(simd, self.sums)];
-        accumulate(simd, &mut lanes, std::array::from_ref(self.weights), self.values, self.range);
-        store(simd, lanes[0], self.sums);
+/// [`accumulate`] for one row.
+#[inline(always)]
+fn add_row<S: Simd, E: Stored>(simd: S, sums: &mut Lanes, a: &Lanes, b: &[[E; LANES]], range: Range<usize>) {
+    if !range.is_empty() {
+        let mut lanes = [load(simd, sums)];
+        accumulate(simd, &mut lanes, std::array::from_ref(a), b, range);
+        store(simd, lanes[0], sums);
     }
 }
 
@@ -308,6 +293,14 @@ impl Work for Merge<'_> {
         if later_max == f32::NEG_INFINITY {
             return; // Nothing was seen.
         }
+        let earlier_sums = std::iter::once(earlier.sums).chain(earlier.out).zip(sums.as_chunks::<LANES>().0);
+        if *earlier.max == f32::NEG_INFINITY {
+            *earlier.max = later_max;
+            for (earlier, later) in earlier_sums {
+                *earlier = *later;
+            }
+            return;
+        }
         let max = if later_max > *earlier.max { later_max } else { *earlier.max };
         // As one vector.
         let mut powers = [later_max - max; 16];
@@ -317,8 +310,7 @@ impl Work for Merge<'_> {
         }
         let [old, new, ..] = powers;
         *earlier.max = max;
-        let earlier = std::iter::once(earlier.sums).chain(earlier.out);
-        for (earlier, later) in earlier.zip(sums.as_chunks::<LANES>().0) {
+        for (earlier, later) in earlier_sums {
             for (earlier, later) in earlier.iter_mut().zip(later) {
                 *earlier = later.mul_add(new, *earlier * old);
             }
@@ -335,9 +327,9 @@ impl<'a> Work for Finish<'a> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> &'a [Lanes] {
         let Self(Results { sums, out, .. }) = self;
-        let sum = tree8(fold32(sums));
+        let inverse = 1.0 / tree8(fold32(sums));
         for x in out.as_flattened_mut() {
-            *x /= sum;
+            *x *= inverse;
         }
         out
     }

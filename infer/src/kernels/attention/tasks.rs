@@ -103,22 +103,24 @@ impl Call<'_> {
     ) {
         let Memory { queries, weights, partial, results } = memory;
         let (query, result) = (self.shape.key_blocks() * LANES, self.sizes.result);
-        let count = tokens.len() * self.group;
         let mut first = 0;
         for rows in self.blocks::<S>(&tokens) {
             self.pack(kv_head, &rows, &mut queries[first * query..]);
             first += rows.len();
         }
-        results[..count * result].chunks_exact_mut(result).for_each(|row| Results::of(row).clear());
         for segment in self.segments(&tokens) {
             let mut first = 0;
             for rows in self.blocks::<S>(&tokens) {
                 let len = rows.len();
-                if self.segments(&rows.tokens).contains(&segment) {
+                let seen = self.segments(&rows.tokens);
+                let results = &mut results[first * result..][..len * result];
+                let queries = &queries[first * query..];
+                if segment == seen.start {
+                    self.segment(simd, kv, kv_head, segment, &rows, queries, weights, results);
+                } else if seen.contains(&segment) {
                     let partial = &mut partial[..len * result];
-                    self.segment(simd, kv, kv_head, segment, &rows, &queries[first * query..], weights, partial);
-                    let results = results[first * result..].chunks_exact_mut(result);
-                    for (earlier, later) in results.zip(partial.chunks_exact(result)) {
+                    self.segment(simd, kv, kv_head, segment, &rows, queries, weights, partial);
+                    for (earlier, later) in results.chunks_exact_mut(result).zip(partial.chunks_exact(result)) {
                         simd.run(Merge { earlier: Results::of(earlier), later });
                     }
                 }
@@ -230,7 +232,7 @@ impl Call<'_> {
                     kv_head,
                     scores,
                     queries: queries.as_chunks().0.as_chunks().0,
-                    seen: std::array::from_fn(|r| seen[r].clone()),
+                    seen: &seen[..rows.len()],
                     weights: weights
                         .as_chunks_mut()
                         .0
@@ -253,6 +255,10 @@ impl Call<'_> {
                 6 => run!(6),
                 7 => run!(7),
                 8 => run!(8),
+                9 => run!(9),
+                10 => run!(10),
+                11 => run!(11),
+                12 => run!(12),
                 _ => unreachable!("{rows} rows"),
             },
             rows => unreachable!("{rows} rows"),

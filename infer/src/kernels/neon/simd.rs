@@ -41,7 +41,6 @@ macro_rules! levels {
             type V = [float32x4_t; 4];
             const ROWS: usize = 3;
 
-            #[inline(never)]
             fn run<W: Work>(self, work: W) -> W::Output {
                 work.run(self)
             }

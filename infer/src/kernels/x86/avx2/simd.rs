@@ -8,7 +8,6 @@ use crate::kernels::blocks::F16;
 use crate::kernels::isa::Avx2;
 use crate::kernels::simd::{Simd, Work};
 
-#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn run<W: Work>(simd: Avx2, work: W) -> W::Output {
     work.run(simd)

@@ -6,7 +6,6 @@ use crate::kernels::blocks::F16;
 use crate::kernels::isa::Avx512Vnni;
 use crate::kernels::simd::{Simd, Work};
 
-#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 fn run<W: Work>(simd: Avx512Vnni, work: W) -> W::Output {
     work.run(simd)
@@ -14,7 +13,7 @@ fn run<W: Work>(simd: Avx512Vnni, work: W) -> W::Output {
 
 impl Simd for Avx512Vnni {
     type V = __m512;
-    const ROWS: usize = 8;
+    const ROWS: usize = 12;
 
     fn run<W: Work>(self, work: W) -> W::Output {
         // SAFETY: the token proves the features.
