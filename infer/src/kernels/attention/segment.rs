@@ -276,9 +276,9 @@ fn store<S: Simd>(simd: S, x: [S::V; 2], to: &mut Lanes) {
     simd.store(x[1], high);
 }
 
-/// Adds the results of a later segment to those of the earlier ones.
+/// Adds the results of a later segment to those of the earlier ones: two rows of [`Results`].
 pub(super) struct Merge<'a> {
-    pub(super) earlier: Results<'a>,
+    pub(super) earlier: &'a mut [f32],
     pub(super) later: &'a [f32],
 }
 
@@ -288,33 +288,19 @@ impl Work for Merge<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { earlier, later } = self;
-        let (head, sums) = later.split_at(Results::SUMS);
-        let later_max = head[0];
+        let (earlier_max, later_max) = (earlier[0], later[0]);
         if later_max == f32::NEG_INFINITY {
             return; // Nothing was seen.
         }
-        let earlier_sums = std::iter::once(earlier.sums).chain(earlier.out).zip(sums.as_chunks::<LANES>().0);
-        if *earlier.max == f32::NEG_INFINITY {
-            *earlier.max = later_max;
-            for (earlier, later) in earlier_sums {
-                *earlier = *later;
-            }
-            return;
+        if earlier_max == f32::NEG_INFINITY {
+            return earlier.copy_from_slice(later);
         }
-        let max = if later_max > *earlier.max { later_max } else { *earlier.max };
-        // As one vector.
-        let mut powers = [later_max - max; 16];
-        powers[0] = *earlier.max - max;
-        for x in &mut powers {
-            *x = math::exp(*x);
+        let max = if later_max > earlier_max { later_max } else { earlier_max };
+        let (old, new) = (math::exp(earlier_max - max), math::exp(later_max - max));
+        for (earlier, later) in earlier[Results::SUMS..].iter_mut().zip(&later[Results::SUMS..]) {
+            *earlier = later.mul_add(new, *earlier * old);
         }
-        let [old, new, ..] = powers;
-        *earlier.max = max;
-        for (earlier, later) in earlier_sums {
-            for (earlier, later) in earlier.iter_mut().zip(later) {
-                *earlier = later.mul_add(new, *earlier * old);
-            }
-        }
+        earlier[0] = max;
     }
 }
 

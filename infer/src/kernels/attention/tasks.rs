@@ -121,7 +121,7 @@ impl Call<'_> {
                     let partial = &mut partial[..len * result];
                     self.segment(simd, kv, kv_head, segment, &rows, queries, weights, partial);
                     for (earlier, later) in results.chunks_exact_mut(result).zip(partial.chunks_exact(result)) {
-                        simd.run(Merge { earlier: Results::of(earlier), later });
+                        simd.run(Merge { earlier, later });
                     }
                 }
                 first += len;
@@ -157,7 +157,7 @@ impl Call<'_> {
             Results::of(row).clear();
             for segment in 0..segments.len() {
                 let later = &partials[(kv_head * segments.len() + segment) * group + in_group * result..][..result];
-                simd.run(Merge { earlier: Results::of(row), later });
+                simd.run(Merge { earlier: row, later });
             }
             self.put(simd, 0, head, Results::of(row));
         });
