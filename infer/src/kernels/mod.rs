@@ -31,9 +31,18 @@
 //! result is their [`order::tree8`].
 //!
 //! **Dot products of floats.** 32 accumulators; the product of element `i` is added, fused, to accumulator `i mod 32`, in
-//! the order of `i`. They are folded to 8 ([`order::fold32`]), and these by the same tree. The scores of attention are of this kind.
+//! the order of `i`. They are folded to 8 ([`order::fold32`]), and these by the same tree.
 //!
-//! **The rest** is elementwise or says its order at the function ([`ops`], [`attention`]).
+//! **Attention** has lanes of its own, of positions for the scores and of elements for the values, and cuts the positions
+//! into segments whatever the threads: [`attention`] says it all.
+//!
+//! **The rest** is elementwise or says its order at the function ([`ops`]).
+//!
+//! # How levels come to agree
+//!
+//! The dot products with quantized weights are written for each level ([`portable`] is the oracle). The float code, of
+//! attention and between the products, is written once: plain loops, and a few operations on 16 floats that a level
+//! provides ([`simd`]), inlined into a function that is compiled for the level.
 
 #![warn(clippy::undocumented_unsafe_blocks)]
 

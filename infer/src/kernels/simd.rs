@@ -18,7 +18,9 @@ pub(super) trait Work {
 pub(super) trait Simd: Copy + Sync {
     type V: Copy;
 
-    /// How many pairs of vectors, beside a pair of operands, the registers hold.
+    /// Whether two vectors at a time are better than twice one.
+    const PAIRS: bool;
+    /// How many vectors, or pairs of them, the registers hold beside the operands.
     const ROWS: usize;
 
     /// Calls [`Work::run`] in a function that is compiled for the level.
@@ -72,6 +74,7 @@ pub(super) fn widen(half: F16) -> f32 {
 /// [`Simd`] in plain Rust.
 impl Simd for super::level::Portable {
     type V = [f32; 16];
+    const PAIRS: bool = false;
     const ROWS: usize = 2;
 
     fn run<W: Work>(self, work: W) -> W::Output {

@@ -244,17 +244,38 @@ fn accumulate<S: Simd, E: Stored, const R: usize>(
     b: &[[E; LANES]],
     range: Range<usize>,
 ) {
-    let mut lanes = *sums;
-    for i in range.start..range.end.min(b.len()).min(LANES) {
-        simd.prefetch(b[i].as_ptr().cast::<u8>().wrapping_add(AHEAD));
-        let (low, high) = halves(&b[i]);
-        let b = [E::widen(simd, low), E::widen(simd, high)];
+    let range = range.start..range.end.min(b.len()).min(LANES);
+    if S::PAIRS {
+        let mut lanes = *sums;
+        for i in range {
+            simd.prefetch(b[i].as_ptr().cast::<u8>().wrapping_add(AHEAD));
+            let (low, high) = halves(&b[i]);
+            let b = [E::widen(simd, low), E::widen(simd, high)];
+            for r in 0..R {
+                let a = simd.splat(a[r][i]);
+                lanes[r] = [simd.mul_add(a, b[0], lanes[r][0]), simd.mul_add(a, b[1], lanes[r][1])];
+            }
+        }
+        *sums = lanes;
+        return;
+    }
+    for half in 0..2 {
+        let mut lanes = [simd.splat(0.0); R];
         for r in 0..R {
-            let a = simd.splat(a[r][i]);
-            lanes[r] = [simd.mul_add(a, b[0], lanes[r][0]), simd.mul_add(a, b[1], lanes[r][1])];
+            lanes[r] = sums[r][half];
+        }
+        for i in range.clone() {
+            simd.prefetch(b[i].as_ptr().cast::<u8>().wrapping_add(AHEAD));
+            let (low, high) = halves(&b[i]);
+            let b = E::widen(simd, if half == 0 { low } else { high });
+            for r in 0..R {
+                lanes[r] = simd.mul_add(simd.splat(a[r][i]), b, lanes[r]);
+            }
+        }
+        for r in 0..R {
+            sums[r][half] = lanes[r];
         }
     }
-    *sums = lanes;
 }
 
 #[inline(always)]

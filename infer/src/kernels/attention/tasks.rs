@@ -247,19 +247,22 @@ impl Call<'_> {
         match rows.len() {
             1 => run!(1),
             2 => run!(2),
-            3 => run!(3),
-            // No level with few registers has more: then this is not compiled for it.
-            rows if S::ROWS > 3 => match rows {
+            // Where the registers hold no more, more is not compiled.
+            rows if S::ROWS > 2 => match rows {
+                3 => run!(3),
                 4 => run!(4),
                 5 => run!(5),
                 6 => run!(6),
-                7 => run!(7),
-                8 => run!(8),
-                9 => run!(9),
-                10 => run!(10),
-                11 => run!(11),
-                12 => run!(12),
-                _ => unreachable!("{rows} rows"),
+                rows if S::ROWS > 6 => match rows {
+                    7 => run!(7),
+                    8 => run!(8),
+                    9 => run!(9),
+                    10 => run!(10),
+                    11 => run!(11),
+                    12 => run!(12),
+                    _ => unreachable!("{rows} rows"),
+                },
+                rows => unreachable!("{rows} rows"),
             },
             rows => unreachable!("{rows} rows"),
         }

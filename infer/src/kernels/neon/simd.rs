@@ -39,7 +39,8 @@ macro_rules! levels {
     ($($level:ty),+) => {$(
         impl Simd for $level {
             type V = [float32x4_t; 4];
-            const ROWS: usize = 3;
+            const PAIRS: bool = false;
+            const ROWS: usize = 6;
 
             fn run<W: Work>(self, work: W) -> W::Output {
                 work.run(self)

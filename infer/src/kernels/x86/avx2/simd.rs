@@ -15,7 +15,8 @@ fn run<W: Work>(simd: Avx2, work: W) -> W::Output {
 
 impl Simd for Avx2 {
     type V = [__m256; 2];
-    const ROWS: usize = 3;
+    const PAIRS: bool = false;
+    const ROWS: usize = 6;
 
     fn run<W: Work>(self, work: W) -> W::Output {
         // SAFETY: the token proves the features.

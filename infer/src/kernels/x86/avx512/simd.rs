@@ -13,6 +13,7 @@ fn run<W: Work>(simd: Avx512Vnni, work: W) -> W::Output {
 
 impl Simd for Avx512Vnni {
     type V = __m512;
+    const PAIRS: bool = true;
     const ROWS: usize = 12;
 
     fn run<W: Work>(self, work: W) -> W::Output {
