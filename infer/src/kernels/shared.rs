@@ -110,6 +110,9 @@ pub(super) fn each_with_scratch<T: Send>(
     });
 }
 
+/// What a task does: its index, its row, and scratch memory.
+type RowWork<'a, T> = dyn Fn(usize, &mut [T], &mut [T]) + Sync + 'a;
+
 /// [`each_row`], with scratch memory of `scratch_row` elements as in [`each_with_scratch`].
 ///
 /// # Panics
@@ -121,7 +124,7 @@ pub(super) fn each_row_with_scratch<T: Send>(
     row: usize,
     scratch: &mut [T],
     scratch_row: usize,
-    work: &(dyn Fn(usize, &mut [T], &mut [T]) + Sync),
+    work: &RowWork<'_, T>,
 ) {
     let rows = buffer.len().checked_div(row).unwrap_or(0);
     let rows = Rows { start: buffer.as_mut_ptr(), rows, len: row, borrow: PhantomData };

@@ -89,7 +89,10 @@ struct Sizes {
 impl Sizes {
     /// For `heads` heads of queries and a cache of `shape`. Saturates where a damaged header asks for the impossible.
     const fn new(heads: usize, shape: &KvShape) -> Self {
-        let group = if shape.heads == 0 { 0 } else { heads / shape.heads };
+        let group = match shape.heads {
+            0 => 0,
+            kv_heads => heads / kv_heads,
+        };
         let rows = if group > TASK_ROWS { group } else { TASK_ROWS };
         let result = Results::len(shape.stripes());
         Self {

@@ -28,7 +28,7 @@ pub(super) struct Segment<'a, E, const R: usize> {
     pub(super) scores: Scores,
     /// The queries, for each block of elements.
     pub(super) queries: &'a [[Lanes; R]],
-    /// The positions of this segment that each row sees; neither end goes down from row to row.
+    /// The positions of this segment that each of the `R` rows sees; neither end goes down from row to row.
     pub(super) seen: &'a [Range<usize>],
     /// Room for the weights of each tile.
     pub(super) weights: &'a mut [[Lanes; R]; TILES],
@@ -87,8 +87,8 @@ impl<E: Stored, const R: usize> Work for Segment<'_, E, R> {
             for tile in tiles.clone() {
                 self.add_values(simd, stripe, tile, &mut sums);
             }
-            for r in 0..R {
-                Results::of(&mut self.results[r * row..][..row]).out[stripe] = sums[r];
+            for (results, sums) in self.results.chunks_exact_mut(row).zip(sums) {
+                Results::of(results).out[stripe] = sums;
             }
         }
     }
@@ -259,22 +259,34 @@ fn accumulate<S: Simd, E: Stored, const R: usize>(
         *sums = lanes;
         return;
     }
-    for half in 0..2 {
-        let mut lanes = [simd.splat(0.0); R];
+    accumulate_half(simd, sums, a, b, range.clone(), 0);
+    accumulate_half(simd, sums, a, b, range, 1);
+}
+
+/// [`accumulate`] for the lower or the upper lanes: it takes half the registers.
+#[inline(always)]
+fn accumulate_half<S: Simd, E: Stored, const R: usize>(
+    simd: S,
+    sums: &mut [[S::V; 2]; R],
+    a: &[Lanes; R],
+    b: &[[E; LANES]],
+    range: Range<usize>,
+    half: usize,
+) {
+    let mut lanes = [simd.splat(0.0); R];
+    for r in 0..R {
+        lanes[r] = sums[r][half];
+    }
+    for i in range {
+        simd.prefetch(b[i].as_ptr().cast::<u8>().wrapping_add(AHEAD));
+        let (low, high) = halves(&b[i]);
+        let b = E::widen(simd, if half == 0 { low } else { high });
         for r in 0..R {
-            lanes[r] = sums[r][half];
+            lanes[r] = simd.mul_add(simd.splat(a[r][i]), b, lanes[r]);
         }
-        for i in range.clone() {
-            simd.prefetch(b[i].as_ptr().cast::<u8>().wrapping_add(AHEAD));
-            let (low, high) = halves(&b[i]);
-            let b = E::widen(simd, if half == 0 { low } else { high });
-            for r in 0..R {
-                lanes[r] = simd.mul_add(simd.splat(a[r][i]), b, lanes[r]);
-            }
-        }
-        for r in 0..R {
-            sums[r][half] = lanes[r];
-        }
+    }
+    for r in 0..R {
+        sums[r][half] = lanes[r];
     }
 }
 

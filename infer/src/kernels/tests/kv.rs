@@ -37,7 +37,7 @@ fn quant(cache: &KvCache, head: usize, position: usize, i: usize) -> [(i8, f32);
 fn every_level_stores_the_same_bytes() {
     let wild = |p: usize, i: usize| {
         let x = ((p * 131 + i * 7) as f32).sin() * 10f32.powi((i % 11) as i32 - 5);
-        [x, x, x, f32::NAN, f32::INFINITY, 0.0][if p % 9 == 0 { i % 6 } else { 0 }]
+        [x, x, x, f32::NAN, f32::INFINITY, 0.0][if p.is_multiple_of(9) { i % 6 } else { 0 }]
     };
     for ty in KvType::ALL {
         let bytes = |isa| {
