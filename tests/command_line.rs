@@ -162,4 +162,10 @@ fn inspect_and_plan_speak_json() {
         "window",
     ];
     assert!(parts.iter().map(|p| of(p)).sum::<u64>() <= 64 << 20);
+    // What the KV cache saves in 8 bits the window gets: 17 of 32 bytes are left, of a context of 256 positions.
+    let in_8_bits: Value =
+        serde_json::from_slice(&forebay(&[&args[..], &["--kv-type", "q8_0"]].concat()).stdout).unwrap();
+    assert_eq!(in_8_bits["kv_type"], "q8_0");
+    assert_eq!(in_8_bits["kv_cache"].as_u64().unwrap() * 32, of("kv_cache") * 17);
+    assert!(in_8_bits["window"].as_u64().unwrap() > of("window"));
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::num::NonZero;
 
-use forebay_infer::kernels::Isa;
+use forebay_infer::kernels::{Isa, KvType};
 use forebay_infer::open::{Loaded, OpenError, Options, divide, open_engine};
 use forebay_pager::Backend;
 use forebay_prefetch::{PolicyKind, SchedulerOptions};
@@ -66,6 +66,17 @@ fn check(model: &str) {
     same("a prompt token by token", Options { chunk: Some(1), ..third });
     same("a prompt in chunks of 5", Options { chunk: Some(5), ..third });
     same("the portable kernels", Options { isa: Isa::Portable, ..base });
+
+    let eight_bits = Options { kv: KvType::Q8_0, ..base };
+    let rounded = logits(&loaded, &eight_bits);
+    assert!(rounded != expected, "{model}: a cache in 8 bits rounds");
+    for (what, options) in [
+        ("1 thread", Options { threads: NonZero::<usize>::MIN, ..eight_bits }),
+        ("a prompt in chunks of 5", Options { chunk: Some(5), ..eight_bits }),
+        ("the portable kernels", Options { isa: Isa::Portable, ..eight_bits }),
+    ] {
+        assert!(logits(&loaded, &options) == rounded, "{model}: other logits in 8 bits with {what}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use forebay_prefetch::{Layout, SchedulerError, SchedulerOptions};
 
 use crate::budget::{BelowFloor, Budget, LONGEST_CHUNK, Needs, Wishes};
 use crate::gguf;
-use crate::kernels::{Isa, Pool};
+use crate::kernels::{Isa, KvType, Pool};
 use crate::model::weights::{Compute, Weights, extents};
 use crate::model::{Engine, ModelError, ModelMap, Vectors, engine};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -81,6 +81,8 @@ pub struct Options {
     pub process: u64,
     /// Positions of the KV cache.
     pub context: usize,
+    /// How the KV cache keeps keys and values.
+    pub kv: KvType,
     /// Threads that compute.
     pub threads: NonZero<usize>,
     /// Instruction set.
@@ -118,7 +120,7 @@ pub fn divide(map: &ModelMap, options: &Options) -> Result<Budget, BelowFloor> {
     let needs = Needs {
         process: options.process,
         vectors: map.vector_bytes(),
-        kv: engine::kv_bytes(map, options.context, LONGEST_CHUNK),
+        kv: engine::kv_bytes(map, options.kv, options.context, LONGEST_CHUNK),
         // Logits, and a sampler's candidates: a token and its weight.
         logits: shape.vocab as u64 * (4 + 8),
         activations,
@@ -150,6 +152,6 @@ pub fn open_engine(
     let _ = pager.take_stats(); // What loading read is no part of a run.
     let weights = Weights::new(map, layout, pager, options.scheduler, budget.chunk)?;
     let compute = Compute { pool: Pool::new(options.threads), isa: options.isa };
-    let engine = Engine::new(map, weights, vectors, compute, options.context, budget.chunk);
+    let engine = Engine::new(map, weights, vectors, compute, options.kv, options.context, budget.chunk);
     Ok((engine, budget, choice))
 }

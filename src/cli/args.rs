@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use forebay_infer::kernels::Isa;
+use forebay_infer::kernels::{Isa, KvType};
 use forebay_pager::Backend;
 use forebay_prefetch::PolicyKind;
 
@@ -56,6 +56,10 @@ pub(crate) struct EngineArgs {
     /// quarter of the ceiling pays for it; plan, 2048].
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ctx: Option<u32>,
+    /// How the KV cache is kept: f16, or q8_0 in 53 % of the memory, at the price of rounding keys and values to 8 bits,
+    /// which changes the logits a little.
+    #[arg(long, default_value_t = KvType::F16, value_name = "TYPE")]
+    pub(crate) kv_type: KvType,
     /// Threads that compute [default: the cores of this machine].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Read as _};
 
 use forebay::infer::chat::{ChatTemplate, Message};
 use forebay::infer::generate::{Limits, generate};
+use forebay::infer::kernels::KvType;
 use forebay::infer::model::ModelMap;
 use forebay::infer::model::engine::kv_bytes;
 use forebay::infer::sampler::Sampler;
@@ -16,8 +17,8 @@ use super::{Failure, engine, show};
 const DEFAULT_CONTEXT: usize = 4096;
 const LEAST_DEFAULT_CONTEXT: usize = 512;
 
-fn default_context(map: &ModelMap, ceiling: u64) -> usize {
-    let per_position = kv_bytes(map, DEFAULT_CONTEXT, DEFAULT_CONTEXT) / DEFAULT_CONTEXT as u64;
+fn default_context(map: &ModelMap, kv: KvType, ceiling: u64) -> usize {
+    let per_position = kv_bytes(map, kv, DEFAULT_CONTEXT, DEFAULT_CONTEXT) / DEFAULT_CONTEXT as u64;
     let affordable = (ceiling / 4 / per_position.max(1)) as usize;
     affordable.clamp(LEAST_DEFAULT_CONTEXT, DEFAULT_CONTEXT).min(map.decoder.shape.context)
 }
@@ -27,7 +28,7 @@ pub(crate) fn chat(args: ChatArgs) -> Result<(), Failure> {
     let template = ChatTemplate::from_metadata(&loaded.gguf.metadata, &loaded.tokenizer)?;
     let context = match args.engine.ctx {
         Some(context) => context as usize,
-        None => default_context(&loaded.map, args.engine.ceiling()?),
+        None => default_context(&loaded.map, args.engine.kv_type, args.engine.ceiling()?),
     };
     warn_beyond_training(&loaded, context);
     let mut sampler = Sampler::new(args.sampling.params(), loaded.tokenizer.vocab_len())?;

@@ -56,6 +56,7 @@ impl EngineArgs {
             ram: self.ceiling()?,
             process: machine::process_bytes(),
             context,
+            kv: self.kv_type,
             threads: self.threads.and_then(|n| NonZero::new(usize::from(n))).unwrap_or(cores),
             isa: self.isa,
             backend: self.backend,

@@ -22,6 +22,7 @@ struct Report {
     process: u64,
     resident_vectors: u64,
     context: usize,
+    kv_type: &'static str,
     kv_cache: u64,
     logits: u64,
     activations: u64,
@@ -69,6 +70,7 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
         process: budget.needs.process,
         resident_vectors: budget.needs.vectors,
         context,
+        kv_type: options.kv.name(),
         kv_cache: budget.needs.kv,
         logits: budget.needs.logits,
         activations: budget.activations(),
@@ -102,7 +104,7 @@ fn table(r: &Report) -> Result<(), Failure> {
     row("ceiling", r.ceiling, String::new())?;
     row("  process", r.process, "code, tokenizer, allocator, as measured now".into())?;
     row("  resident vectors", r.resident_vectors, "norms and biases".into())?;
-    row("  KV cache", r.kv_cache, format!("{} positions, f16", r.context))?;
+    row("  KV cache", r.kv_cache, format!("{} positions, {}", r.context, r.kv_type))?;
     row("  logits", r.logits, "and the sampler's candidates".into())?;
     row("  activations", r.activations, format!("prompts in chunks of {} tokens", r.prompt_chunk))?;
     row("  embedding rows", r.embedding_rows, "read one by one".into())?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use forebay::catalogue;
 use forebay_infer::budget::Budget;
-use forebay_infer::kernels::Isa;
+use forebay_infer::kernels::{Isa, KvType};
 use forebay_infer::open::{Loaded, Options, SystemEngine, open_engine};
 use forebay_pager::Backend;
 use forebay_prefetch::SchedulerOptions;
@@ -33,6 +33,7 @@ pub(crate) fn options(context: usize) -> Options {
         ram: 64 << 30,
         process: 0,
         context,
+        kv: KvType::F16,
         threads: NonZero::new(2).unwrap(),
         isa: Isa::detect(),
         backend: Backend::Auto,

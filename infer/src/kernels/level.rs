@@ -1,7 +1,6 @@
 //! What an instruction set level does in its own way.
 
 use super::activations::{Q8, Q8K};
-use super::blocks::F16;
 use super::formats::{Float, Format32, Format256};
 use super::matmul::Sink;
 use super::portable;
@@ -37,21 +36,6 @@ pub(super) trait Level: Copy + Sync {
     /// Quantizes whole blocks of 256.
     fn row_q8k(self, blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
         quantize::blocks_of_256(blocks, row);
-    }
-
-    /// Rounds to half precision, to nearest, ties to even.
-    fn narrow(self, from: &[f32], to: &mut [F16]) {
-        portable::narrow(from, to);
-    }
-
-    /// See [`portable::dots`].
-    fn dots(self, query: &[f32], keys: &[F16], scores: &mut [f32]) {
-        portable::dots(query, keys, scores);
-    }
-
-    /// See [`portable::weighted_sum`].
-    fn weighted_sum(self, weights: &[f32], values: &[F16], sums: &mut [f32]) {
-        portable::weighted_sum(weights, values, sums);
     }
 }
 

@@ -31,9 +31,18 @@
 //! result is their [`order::tree8`].
 //!
 //! **Dot products of floats.** 32 accumulators; the product of element `i` is added, fused, to accumulator `i mod 32`, in
-//! the order of `i`. They are folded to 8 ([`order::fold32`]), and these by the same tree. The scores of attention are of this kind.
+//! the order of `i`. They are folded to 8 ([`order::fold32`]), and these by the same tree.
 //!
-//! **The rest** is elementwise or says its order at the function ([`ops`], [`attention`]).
+//! **Attention** has lanes of its own, of positions for the scores and of elements for the values, and cuts the positions
+//! into segments whatever the threads: [`attention`] says it all.
+//!
+//! **The rest** is elementwise or says its order at the function ([`ops`]).
+//!
+//! # How levels come to agree
+//!
+//! The dot products with quantized weights are written for each level ([`portable`] is the oracle). The float code, of
+//! attention and between the products, is written once: plain loops, and a few operations on 16 floats that a level
+//! provides ([`simd`]), inlined into a function that is compiled for the level.
 
 #![warn(clippy::undocumented_unsafe_blocks)]
 
@@ -62,6 +71,8 @@ mod quantize;
 mod rope;
 #[allow(unsafe_code)] // Tasks that write to one buffer.
 mod shared;
+mod simd;
+pub mod steps;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -76,7 +87,7 @@ pub use self::isa::{Avx2, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 pub use self::isa::{Dotprod, I8mm, Neon};
 pub use self::isa::{Isa, IsaError};
-pub use self::kv::{KvCache, KvShape};
+pub use self::kv::{KvCache, KvShape, KvType};
 pub use self::matmul::{Part, matmul};
 pub use self::panel::Panels;
 pub use self::pool::Pool;

@@ -2,7 +2,7 @@
 //! has no level of its own.
 
 use super::activations::{Q8, Q8K};
-use super::blocks::{Block32, Block256, Element, F16};
+use super::blocks::{Block32, Block256, Element};
 use super::matmul::{Sink, TILE};
 use super::order::{fold32, tree8};
 
@@ -77,34 +77,6 @@ pub(super) fn dot_floats<E: Element>(a: &[E], b: &[f32]) -> f32 {
         *lane = a.widen().mul_add(*b, *lane);
     }
     tree8(fold32(&lanes))
-}
-
-/// The dot product of `query` with each row of `keys`.
-pub(super) fn dots(query: &[f32], keys: &[F16], scores: &mut [f32]) {
-    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(query.len())) {
-        *score = dot_floats(key, query);
-    }
-}
-
-/// Adds each row of `values` times its weight to `sums`, row by row.
-pub(super) fn weighted_sum(weights: &[f32], values: &[F16], sums: &mut [f32]) {
-    for (&weight, value) in weights.iter().zip(values.chunks_exact(sums.len())) {
-        add_scaled(sums, weight, value);
-    }
-}
-
-/// Rounds to half precision.
-pub(super) fn narrow(from: &[f32], to: &mut [F16]) {
-    for (from, to) in from.iter().zip(to) {
-        to.bytes = half::f16::from_f32(*from).to_le_bytes();
-    }
-}
-
-/// `sum[i] += weight * values[i]`, fused.
-pub(super) fn add_scaled<E: Element>(sum: &mut [f32], weight: f32, values: &[E]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum = weight.mul_add(value.widen(), *sum);
-    }
 }
 
 /// The exact sum of products.

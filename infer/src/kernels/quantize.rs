@@ -60,6 +60,13 @@ pub(super) fn blocks_of_32(blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
     blocks.iter().enumerate().for_each(|(b, x)| row.block(b, x));
 }
 
+/// The quants of a block of 32, and their scale, not rounded to half precision.
+#[inline(always)]
+pub(super) fn block_of_32(x: &[f32; 32]) -> ([i8; 32], f32) {
+    let Scale { inverse, scale } = Scale::of_32(largest(x));
+    (round(x, inverse), scale)
+}
+
 /// Whole blocks of 256, in plain Rust.
 pub(super) fn blocks_of_256(blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
     blocks.iter().enumerate().for_each(|(b, x)| row.block(b, x));
@@ -77,8 +84,7 @@ impl RowQ8<'_> {
     }
 
     fn block(&mut self, b: usize, x: &[f32; 32]) {
-        let Scale { inverse, scale } = Scale::of_32(largest(x));
-        let quants = round(x, inverse);
+        let (quants, scale) = block_of_32(x);
         let sum = quants.iter().map(|&q| i32::from(q)).sum();
         self.put_quants(b, &quants);
         self.scales[b] = f16::from_f32(scale).to_f32();
@@ -107,6 +113,7 @@ impl RowQ8K<'_> {
 pub(super) const MAGNITUDE: u32 = 0x7fff_ffff;
 
 /// The magnitude of the largest.
+#[inline(always)]
 fn largest(x: &[f32]) -> u32 {
     x.iter().map(|x| x.to_bits() & MAGNITUDE).max().unwrap_or(0)
 }
@@ -121,7 +128,7 @@ pub(super) struct Scale {
 
 impl Scale {
     /// For a block of 32 whose largest magnitude has the bits `amax`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of_32(amax: u32) -> Self {
         let amax = f32::from_bits(amax);
         let inverse = 127.0 / amax;
@@ -149,7 +156,7 @@ impl Scale {
 }
 
 /// Each `x * inverse` to the nearest integer, ties to even; all zero where `inverse` is.
-#[inline]
+#[inline(always)]
 fn round<const N: usize>(x: &[f32; N], inverse: f32) -> [i8; N] {
     /// The sum with this has no bits left for fractions, so the addition itself rounds, and its low bits are the integer.
     const SHIFT: f32 = 12_582_912.0;

@@ -65,8 +65,8 @@ pub struct RopeTable {
     /// How much of the unscaled angle each pair keeps.
     mix: Box<[f32]>,
     magnitude: f32,
-    /// Cosine and sine for each token and pair.
-    turns: Box<[(f32, f32)]>,
+    /// For each token the cosines of all pairs, then the sines.
+    turns: Box<[f32]>,
 }
 
 impl RopeTable {
@@ -95,7 +95,7 @@ impl RopeTable {
             factors: factors.into(),
             mix: mix.into(),
             magnitude,
-            turns: vec![(0.0, 0.0); max_tokens * pairs].into(),
+            turns: vec![0.0; max_tokens * dims].into(),
         }
     }
 
@@ -107,13 +107,15 @@ impl RopeTable {
     pub fn set_positions(&mut self, first: usize, tokens: usize) {
         let pairs = self.factors.len();
         let RopeParams { freq_scale, ext_factor, .. } = self.params;
-        for (token, turns) in self.turns[..tokens * pairs].chunks_exact_mut(pairs).enumerate() {
+        for (token, turns) in self.turns[..tokens * 2 * pairs].chunks_exact_mut(2 * pairs).enumerate() {
             let mut angle = (first + token) as f32;
-            for ((turn, factor), mix) in turns.iter_mut().zip(&self.factors).zip(&self.mix) {
+            let (cosines, sines) = turns.split_at_mut(pairs);
+            for (pair, (cos, sin)) in cosines.iter_mut().zip(sines).enumerate() {
+                let (factor, mix) = (self.factors[pair], self.mix[pair]);
                 let unscaled = angle / factor;
                 let scaled = freq_scale * unscaled;
                 let theta = if ext_factor == 0.0 { scaled } else { scaled * (1.0 - mix) + unscaled * mix };
-                *turn = (libm::cosf(theta) * self.magnitude, libm::sinf(theta) * self.magnitude);
+                (*cos, *sin) = (libm::cosf(theta) * self.magnitude, libm::sinf(theta) * self.magnitude);
                 angle *= self.step;
             }
         }
@@ -125,24 +127,22 @@ impl RopeTable {
     /// # Panics
     ///
     /// `x` is not whole heads, or a head is shorter than the rotated dimensions, or there was no room for the token.
+    #[inline(always)] // Into functions that are compiled for a level.
     pub fn apply(&self, token: usize, x: &mut [f32], head_dim: usize) {
         let (dims, pairs) = (self.params.dims, self.factors.len());
         assert!(dims <= head_dim && x.len().is_multiple_of(head_dim), "{} elements in heads of {head_dim}", x.len());
-        let turns = &self.turns[token * pairs..][..pairs];
-        let rotate = |a: &mut f32, b: &mut f32, (cos, sin): (f32, f32)| {
-            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
-        };
+        let (cosines, sines) = self.turns[token * 2 * pairs..][..2 * pairs].split_at(pairs);
         for head in x.chunks_exact_mut(head_dim) {
             match self.params.style {
                 RopeStyle::Norm => {
-                    for ([a, b], &turn) in head.as_chunks_mut().0.iter_mut().zip(turns) {
-                        rotate(a, b, turn);
+                    for ([a, b], (cos, sin)) in head.as_chunks_mut().0.iter_mut().zip(cosines.iter().zip(sines)) {
+                        (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
                     }
                 }
                 RopeStyle::Neox => {
-                    let (first, second) = head.split_at_mut(pairs);
-                    for ((a, b), &turn) in first.iter_mut().zip(second).zip(turns) {
-                        rotate(a, b, turn);
+                    let (first, second) = head[..dims].split_at_mut(pairs);
+                    for ((a, b), (cos, sin)) in first.iter_mut().zip(second).zip(cosines.iter().zip(sines)) {
+                        (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
                     }
                 }
             }

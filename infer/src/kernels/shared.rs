@@ -52,6 +52,47 @@ impl<'a> SharedOut<'a> {
     }
 }
 
+/// Calls `work` once for each `len` elements of `buffer`, with the index of the first and the elements; at the end there
+/// may be fewer.
+///
+/// # Panics
+///
+/// `len` is zero.
+pub(super) fn each_chunk<T: Send>(pool: &Pool, buffer: &mut [T], len: usize, work: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    let whole = buffer.len() / len;
+    let (rows, rest) = buffer.split_at_mut(whole * len);
+    // The rest is the smaller part of the work, and no other task is under way: the caller does it.
+    each_row(pool, rows, len, &|index, row| work(index * len, row));
+    if !rest.is_empty() {
+        work(whole * len, rest);
+    }
+}
+
+/// [`each_chunk`] of two buffers of the same length, without the index.
+///
+/// # Panics
+///
+/// `len` is zero, or the lengths differ.
+pub(super) fn each_pair<T: Send>(
+    pool: &Pool,
+    a: &mut [T],
+    b: &mut [T],
+    len: usize,
+    work: &(dyn Fn(&mut [T], &mut [T]) + Sync),
+) {
+    assert_eq!(a.len(), b.len(), "lengths of a pair");
+    let rows = Rows { start: b.as_mut_ptr(), rows: b.len() / len, len, borrow: PhantomData };
+    let whole = rows.rows * len;
+    let (head, rest) = a.split_at_mut(whole);
+    each_row(pool, head, len, &|index, a| {
+        // SAFETY: this is called once for each index.
+        work(a, unsafe { rows.row(index) });
+    });
+    if !rest.is_empty() {
+        work(rest, &mut b[whole..]);
+    }
+}
+
 /// Calls `work` once for each row of `row` elements of `buffer`, with the row's index and the row.
 pub(super) fn each_row<T: Send>(pool: &Pool, buffer: &mut [T], row: usize, work: &(dyn Fn(usize, &mut [T]) + Sync)) {
     let rows = buffer.len().checked_div(row).unwrap_or(0);
@@ -81,6 +122,30 @@ pub(super) fn each_with_scratch<T: Send>(
     pool.run_slots(tasks, &|slot, task| {
         // SAFETY: the pool gives no slot to two calls at the same time, and the row is dropped with the call.
         work(task, unsafe { rows.row(slot) });
+    });
+}
+
+/// What a task does: its index, its row, and scratch memory.
+type RowWork<'a, T> = dyn Fn(usize, &mut [T], &mut [T]) + Sync + 'a;
+
+/// [`each_row`], with scratch memory of `scratch_row` elements as in [`each_with_scratch`].
+///
+/// # Panics
+///
+/// `scratch` has fewer than [`Pool::threads`] rows.
+pub(super) fn each_row_with_scratch<T: Send>(
+    pool: &Pool,
+    buffer: &mut [T],
+    row: usize,
+    scratch: &mut [T],
+    scratch_row: usize,
+    work: &RowWork<'_, T>,
+) {
+    let rows = buffer.len().checked_div(row).unwrap_or(0);
+    let rows = Rows { start: buffer.as_mut_ptr(), rows, len: row, borrow: PhantomData };
+    each_with_scratch(pool, rows.rows, scratch, scratch_row, &|index, scratch| {
+        // SAFETY: this is called once for each index.
+        work(index, unsafe { rows.row(index) }, scratch);
     });
 }
 
@@ -129,6 +194,11 @@ mod tests {
             each_row(&pool, &mut buffer, 3, &|index, row| row.fill(index + 1));
             assert_eq!(buffer, [1, 1, 1, 2, 2, 2, 3, 3, 3, 0, 0]);
             each_row(&pool, &mut buffer, 0, &|_, _| unreachable!());
+            each_chunk(&pool, &mut buffer, 4, &|first, chunk| chunk.fill(first));
+            assert_eq!(buffer, [0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8]);
+            let mut other = [1; 11];
+            each_pair(&pool, &mut buffer, &mut other, 2, &|a, b| b.swap_with_slice(a));
+            assert_eq!((buffer, other), ([1; 11], [0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8]));
         }
     }
 
@@ -141,6 +211,12 @@ mod tests {
             assert!(scratch.iter().all(|&x| x == task));
         });
         each_with_scratch(&pool, 5, &mut [0u8; 0], 0, &|_, scratch| assert!(scratch.is_empty()));
+        let mut rows = [0usize; 100 * 3];
+        each_row_with_scratch(&pool, &mut rows, 3, &mut scratch, 16, &|index, row, scratch| {
+            scratch.fill(index);
+            row.copy_from_slice(&scratch[..3]);
+        });
+        assert!(rows.iter().enumerate().all(|(i, &x)| x == i / 3));
     }
 
     #[test]
@@ -148,6 +224,7 @@ mod tests {
         let mut out = [1.0f32, 2.0, 3.0];
         let shared = SharedOut::new(&mut out);
         shared.set(1, -0.0);
-        assert_eq!(out.map(f32::to_bits), [1.0f32, -0.0, 3.0].map(f32::to_bits));
+        shared.set_all(2, &[4.0]);
+        assert_eq!(out.map(f32::to_bits), [1.0f32, -0.0, 4.0].map(f32::to_bits));
     }
 }

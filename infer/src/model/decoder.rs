@@ -4,6 +4,7 @@
 //! architecture it was.
 
 pub use crate::kernels::RopeStyle;
+pub use crate::kernels::steps::Activation;
 
 /// Index of a matrix: a streamed weight, in the order of the plan ([`super::ModelMap::matrices`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,15 +86,6 @@ pub struct Attention {
     pub output: Linear,
     /// RMSNorm after, before the residual sum.
     pub post_norm: Option<VectorId>,
-}
-
-/// The non-linearity of a gated feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x * sigmoid(x).
-    Silu,
-    /// The tanh approximation of GELU.
-    GeluTanh,
 }
 
 /// Gated feed-forward: down(act(gate(x)) * up(x)).

@@ -3,11 +3,14 @@
 use forebay_pager::{Clock, Nanos, Storage};
 use forebay_prefetch::{Pass, SchedulerError, StepId};
 
-use super::decoder::{Activation, Attention, Decoder, FeedForward, Linear, Rope, RopeScaling, Shape};
+use super::decoder::{Attention, Decoder, FeedForward, Linear, Rope, RopeScaling, Shape};
 use super::vectors::Vectors;
 use super::weights::{Compute, Weights};
 use super::{ModelMap, VectorId};
-use crate::kernels::{Activations, Formats, Isa, KvCache, KvShape, Panels, RopeParams, RopeTable, attention, ops};
+use crate::kernels::steps::{self, Gate, Heads, Residual};
+use crate::kernels::{
+    Activations, Formats, Isa, KvCache, KvShape, KvType, Panels, RopeParams, RopeTable, attention, ops,
+};
 
 /// Why a pass could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,7 @@ pub struct Engine<S: Storage, C: Clock> {
 struct Scratch {
     /// The residual stream.
     x: Vec<f32>,
-    /// Input or output of a block; in between, queries.
+    /// Input or output of a block.
     h: Vec<f32>,
     /// Queries, keys and values; then gate and up.
     wide: Vec<f32>,
@@ -81,7 +84,7 @@ impl Widths {
     fn of(shape: &Shape) -> Self {
         let inner = shape.attended_len().max(shape.ffn);
         Widths {
-            h: shape.dim.max(shape.query_len()),
+            h: shape.dim,
             wide: (shape.query_len() + shape.key_len() + shape.value_len()).max(2 * shape.ffn),
             inner,
             input: inner.max(shape.dim),
@@ -100,9 +103,10 @@ fn all_formats(map: &ModelMap) -> Formats {
 }
 
 /// The caches of the layers. A layer with a window keeps what the window and the chunk under way can see.
-fn kv_shapes(decoder: &Decoder, context: usize, chunk: usize) -> impl Iterator<Item = KvShape> {
+fn kv_shapes(decoder: &Decoder, ty: KvType, context: usize, chunk: usize) -> impl Iterator<Item = KvShape> {
     let Shape { kv_heads, head_dim, value_dim, .. } = decoder.shape;
     decoder.layers.iter().map(move |layer| KvShape {
+        ty,
         heads: kv_heads,
         key_dim: head_dim,
         value_dim,
@@ -111,8 +115,14 @@ fn kv_shapes(decoder: &Decoder, context: usize, chunk: usize) -> impl Iterator<I
 }
 
 /// Bytes of the KV cache.
-pub fn kv_bytes(map: &ModelMap, context: usize, chunk: usize) -> u64 {
-    kv_shapes(&map.decoder, context, chunk).fold(0, |sum: u64, shape| sum.saturating_add(shape.bytes() as u64))
+pub fn kv_bytes(map: &ModelMap, ty: KvType, context: usize, chunk: usize) -> u64 {
+    kv_shapes(&map.decoder, ty, context, chunk).fold(0, |sum: u64, shape| sum.saturating_add(shape.bytes() as u64))
+}
+
+/// A cache that none of the layers exceeds.
+fn largest_kv_shape(decoder: &Decoder, context: usize) -> KvShape {
+    let Shape { kv_heads, head_dim, value_dim, .. } = decoder.shape;
+    KvShape { ty: KvType::F16, heads: kv_heads, key_dim: head_dim, value_dim, positions: context }
 }
 
 /// Bytes of the activations: those for each token of a chunk, and those that do not depend on it.
@@ -123,8 +133,9 @@ pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize, isa: Isa
     let rope: usize = map.decoder.ropes.iter().map(|rope| rope.dims).sum();
     let floats = (shape.dim + widths.h + widths.wide + widths.inner + rope) * 4;
     let forms = Activations::bytes(SAMPLE, widths.input, all_formats(map)).div_ceil(SAMPLE);
-    let panels = Panels::bytes(isa, threads, widths.input);
-    ((floats + forms) as u64, (panels + attention::Scratch::bytes(threads, context, shape.value_dim)) as u64)
+    let largest = largest_kv_shape(&map.decoder, context);
+    let scratch = attention::Scratch::bytes(threads, shape.heads, &largest) + Panels::bytes(isa, threads, widths.input);
+    ((floats + forms) as u64, scratch as u64)
 }
 
 fn rope_table(rope: &Rope, vectors: &Vectors, chunk: usize) -> RopeTable {
@@ -146,12 +157,13 @@ fn rope_table(rope: &Rope, vectors: &Vectors, chunk: usize) -> RopeTable {
 }
 
 impl<S: Storage, C: Clock> Engine<S, C> {
-    /// An engine with an empty context of `context` positions, which takes `chunk` tokens at a time through the layers.
+    /// An engine with an empty context of `context` positions, kept as `kv`, which takes `chunk` tokens at a time through the layers.
     pub fn new(
         map: &ModelMap,
         weights: Weights<S, C>,
         vectors: Vectors,
         compute: Compute,
+        kv: KvType,
         context: usize,
         chunk: usize,
     ) -> Self {
@@ -162,7 +174,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         Engine {
             formats: formats(map),
             ropes,
-            cache: KvCache::new(kv_shapes(&decoder, context, chunk)),
+            cache: KvCache::new(kv_shapes(&decoder, kv, context, chunk)),
             scratch: Scratch {
                 x: vec![0.0; chunk * shape.dim],
                 h: vec![0.0; chunk * widths.h],
@@ -170,7 +182,11 @@ impl<S: Storage, C: Clock> Engine<S, C> {
                 inner: vec![0.0; chunk * widths.inner],
                 activations: Activations::new(chunk, widths.input, all_formats(map)),
                 panels: Panels::new(compute.isa, compute.pool.threads(), widths.input),
-                attention: attention::Scratch::new(compute.pool.threads(), context, shape.value_dim),
+                attention: attention::Scratch::new(
+                    compute.pool.threads(),
+                    shape.heads,
+                    &largest_kv_shape(&decoder, context),
+                ),
             },
             logits: vec![0.0; shape.vocab],
             decoder,
@@ -293,20 +309,19 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         self.multiply(qkv, Source::H, n, Target::Wide, stride)?;
 
         let Self { scratch, vectors, ropes, cache, compute, .. } = self;
-        let Scratch { h, wide, inner, attention: attention_scratch, .. } = scratch;
-        let queries = &mut h[..n * q_len];
-        for (t, (row, q)) in wide.chunks_exact_mut(stride).zip(queries.chunks_exact_mut(q_len)).enumerate() {
-            q.copy_from_slice(&row[..q_len]);
-            let (k, v) = row[q_len..].split_at_mut(k_len);
-            for (linear, part) in [(query, &mut *q), (key, &mut *k), (value, &mut *v)] {
-                add_bias(linear, vectors, part);
-            }
-            for (norm, part) in [(query_norm, q), (key_norm, &mut *k)] {
-                if let Some(norm) = norm {
-                    ops::rms_norm_heads(part, &vectors[norm], shape.eps);
-                }
-                ropes[rope].apply(t, part, shape.head_dim);
-            }
+        let Scratch { wide, inner, attention: attention_scratch, .. } = scratch;
+        let heads = Heads {
+            lens: [q_len, k_len, shape.value_len()],
+            biases: [query, key, value].map(|linear| vector(vectors, linear.bias)),
+            norms: [query_norm, key_norm].map(|norm| vector(vectors, norm)),
+            eps: shape.eps,
+            head_dim: shape.head_dim,
+            rope: &ropes[rope],
+        };
+        let rows = &mut wide[..n * stride];
+        heads.prepare(&compute.pool, compute.isa, rows);
+        for (t, row) in rows.chunks_exact(stride).enumerate() {
+            let (k, v) = row[q_len..].split_at(k_len);
             cache.store(compute.isa, layer, self.position + t, k, v);
         }
         let rule = attention::Attention {
@@ -323,7 +338,8 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             cache,
             layer,
             self.position,
-            queries,
+            rows,
+            stride,
             attention_scratch,
             out,
         );
@@ -339,18 +355,10 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         self.norm_x(norm, n);
         self.multiply(gate_up, Source::H, n, Target::Wide, 2 * ffn)?;
 
-        let Self { scratch, vectors, .. } = self;
-        let rows = scratch.wide.chunks_exact_mut(2 * ffn).zip(scratch.inner.chunks_exact_mut(ffn)).take(n);
-        for (row, inner) in rows {
-            let (g, u) = row.split_at_mut(ffn);
-            inner.copy_from_slice(g);
-            add_bias(gate, vectors, inner);
-            add_bias(up, vectors, u);
-            match activation {
-                Activation::Silu => ops::silu_mul(inner, u),
-                Activation::GeluTanh => ops::gelu_tanh_mul(inner, u),
-            }
-        }
+        let Self { scratch, vectors, compute, .. } = self;
+        let [gate_bias, up_bias] = [gate, up].map(|linear| vector(vectors, linear.bias));
+        let gate = Gate { activation, gate_bias, up_bias, row: ffn };
+        gate.apply(&compute.pool, compute.isa, &scratch.wide[..n * 2 * ffn], &mut scratch.inner[..n * ffn]);
         self.multiply(down, Source::Inner(ffn), n, Target::H, self.decoder.shape.dim)?;
         self.add_h(out, post_norm, n);
         Ok(())
@@ -359,15 +367,13 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     /// logits = head(norm(x)) of the last token.
     fn head(&mut self, n: usize, step: StepId) -> Result<(), EngineError> {
         let Shape { dim, vocab, eps, .. } = self.decoder.shape;
-        let Self { scratch, vectors, .. } = self;
-        ops::rms_norm(
-            &scratch.x[(n - 1) * dim..n * dim],
-            &vectors[self.decoder.final_norm],
-            eps,
-            &mut scratch.h[..dim],
-        );
+        let Self { scratch, vectors, compute, .. } = self;
+        let (x, h) = (&scratch.x[(n - 1) * dim..n * dim], &mut scratch.h[..dim]);
+        steps::norm(&compute.pool, compute.isa, x, &vectors[self.decoder.final_norm], eps, h);
         self.multiply(step, Source::H, 1, Target::Logits, vocab)?;
-        add_bias(self.decoder.head, &self.vectors, &mut self.logits);
+        if let Some(bias) = vector(&self.vectors, self.decoder.head.bias) {
+            ops::add(&mut self.logits, bias);
+        }
         if let Some(cap) = self.decoder.logit_softcap {
             ops::softcap(&mut self.logits, cap);
         }
@@ -377,23 +383,18 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     /// h = norm(x).
     fn norm_x(&mut self, norm: VectorId, n: usize) {
         let Shape { dim, eps, .. } = self.decoder.shape;
-        let rows = self.scratch.x.chunks_exact(dim).zip(self.scratch.h.chunks_exact_mut(dim)).take(n);
-        for (x, h) in rows {
-            ops::rms_norm(x, &self.vectors[norm], eps, h);
-        }
+        let Self { scratch, vectors, compute, .. } = self;
+        let (x, h) = (&scratch.x[..n * dim], &mut scratch.h[..n * dim]);
+        steps::norm(&compute.pool, compute.isa, x, &vectors[norm], eps, h);
     }
 
     /// x += norm(h + bias).
     fn add_h(&mut self, linear: Linear, norm: Option<VectorId>, n: usize) {
         let Shape { dim, eps, .. } = self.decoder.shape;
-        let rows = self.scratch.x.chunks_exact_mut(dim).zip(self.scratch.h.chunks_exact_mut(dim)).take(n);
-        for (x, h) in rows {
-            add_bias(linear, &self.vectors, h);
-            if let Some(norm) = norm {
-                ops::rms_norm_heads(h, &self.vectors[norm], eps);
-            }
-            ops::add(x, h);
-        }
+        let Self { scratch, vectors, compute, .. } = self;
+        let norm = vector(vectors, norm).map(|weight| (weight, eps));
+        let residual = Residual { bias: vector(vectors, linear.bias), norm, row: dim };
+        residual.add(&compute.pool, compute.isa, &mut scratch.x[..n * dim], &mut scratch.h[..n * dim]);
     }
 
     /// target = W source, for all matrices of a step.
@@ -437,8 +438,6 @@ enum Target {
     Logits,
 }
 
-fn add_bias(linear: Linear, vectors: &Vectors, y: &mut [f32]) {
-    if let Some(bias) = linear.bias {
-        ops::add(y, &vectors[bias]);
-    }
+fn vector(vectors: &Vectors, id: Option<VectorId>) -> Option<&[f32]> {
+    id.map(|id| &vectors[id])
 }

@@ -2,7 +2,6 @@
 
 use std::arch::aarch64::*;
 
-use super::shims;
 use super::vector::*;
 use crate::kernels::blocks::{BF16, Element, F16, F32};
 use crate::kernels::matmul::Sink;
@@ -105,17 +104,4 @@ fn with_rest<E: VectorElement>(lanes: [[float32x4_t; 2]; 4], rest: &[E], token: 
         *lane = weight.widen().mul_add(*x, *lane);
     }
     order::tree8(order::fold32(&all))
-}
-
-/// Rounds to half precision, to nearest, ties to even.
-#[target_feature(enable = "neon")]
-pub(super) fn narrow(from: &[f32], to: &mut [F16]) {
-    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<4>(), to.as_chunks_mut::<4>());
-    for (from, to) in from.iter().zip(to) {
-        store_half(to, vreinterpret_u8_u16(shims::fcvtn(load_floats(from))));
-    }
-    for (from, to) in from_rest.iter().zip(to_rest) {
-        let half = vget_lane_u16::<0>(shims::fcvtn(vdupq_n_f32(*from)));
-        to.bytes = half.to_le_bytes();
-    }
 }

@@ -7,7 +7,6 @@
 //! is only that the caller has the features too.
 
 use super::activations::{Q8, Q8K};
-use super::blocks::F16;
 use super::formats::{Float, Format32, Format256};
 use super::gemm::{Gemm, Product};
 use super::isa::{Dotprod, I8mm, Neon};
@@ -26,6 +25,7 @@ mod panel;
 mod product;
 mod quantize;
 mod shims;
+mod simd;
 mod types256;
 mod types32;
 mod vector;
@@ -63,11 +63,6 @@ macro_rules! level {
             fn row_q8k(self, blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
                 // SAFETY: the token proves the features.
                 unsafe { quantize::blocks_of_256(blocks, row) }
-            }
-
-            fn narrow(self, from: &[f32], to: &mut [F16]) {
-                // SAFETY: the token proves the features.
-                unsafe { float::narrow(from, to) }
             }
         }
     };

@@ -122,3 +122,11 @@ pub(super) fn fcvtn(singles: float32x4_t) -> uint16x4_t {
     }
     out
 }
+
+/// Asks for the cache line at an address. A hint: it accesses nothing, whatever the address.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn prfm<T>(at: *const T) {
+    // SAFETY: an instruction of the baseline without effect on memory or registers.
+    unsafe { asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, preserves_flags, readonly)) }
+}

@@ -59,15 +59,6 @@ pub(super) fn store_floats(to: &mut [f32; 4], from: float32x4_t) {
     store(to, vreinterpretq_u8_f32(from));
 }
 
-/// Stores 8 bytes.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) fn store_half<T: Pod, const N: usize>(to: &mut [T; N], from: uint8x8_t) {
-    const { assert!(size_of::<[T; N]>() == 8) }
-    // SAFETY: 8 bytes can be written there, and this store of bytes asks no alignment.
-    unsafe { vst1_u8(to.as_mut_ptr().cast(), from) }
-}
-
 /// Eight bytes in a vector.
 #[inline]
 #[target_feature(enable = "neon")]

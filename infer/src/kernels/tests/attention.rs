@@ -2,61 +2,89 @@
 
 use super::*;
 use crate::kernels::attention::{Attention, Scratch, attend};
-use crate::kernels::{KvCache, KvShape};
+use crate::kernels::{KvCache, KvShape, KvType};
 
+#[derive(Clone)]
 struct Case {
     attention: Attention,
     shape: KvShape,
+    /// Positions.
     tokens: usize,
+    /// The first whose output is looked at: those before are only stored.
+    first: usize,
+}
+
+const PLAIN: Attention = Attention { heads: 6, scale: 0.125, softcap: None, window: None };
+
+fn case(heads: [usize; 2], [key_dim, value_dim]: [usize; 2], tokens: usize) -> Case {
+    let [heads, kv_heads] = heads;
+    let shape = KvShape { ty: KvType::F16, heads: kv_heads, key_dim, value_dim, positions: tokens };
+    Case { attention: Attention { heads, ..PLAIN }, shape, tokens, first: 0 }
+}
+
+fn windowed(mut case: Case, window: usize, positions: usize) -> Case {
+    case.attention.window = Some(window);
+    case.shape.positions = positions;
+    case
 }
 
 fn cases() -> Vec<Case> {
-    let plain = Attention { heads: 6, scale: 0.125, softcap: None, window: None };
-    let shape = KvShape { heads: 2, key_dim: 64, value_dim: 64, positions: 90 };
-    vec![
-        Case { attention: plain, shape, tokens: 90 },
-        Case { attention: Attention { softcap: Some(3.0), ..plain }, shape, tokens: 40 },
-        Case {
-            // Other lengths than whole vectors, and other values than keys.
-            attention: Attention { heads: 2, ..plain },
-            shape: KvShape { heads: 1, key_dim: 41, value_dim: 75, positions: 33 },
-            tokens: 33,
-        },
-        Case {
-            // A window in a cache that goes round: window + batch - 1 positions.
-            attention: Attention { heads: 2, window: Some(11), ..plain },
-            shape: KvShape { heads: 2, key_dim: 32, value_dim: 128, positions: 17 },
-            tokens: 80,
-        },
-    ]
+    let softcap = Attention { softcap: Some(3.0), ..PLAIN };
+    let cases = [
+        case([6, 2], [64, 64], 70),
+        Case { attention: softcap, ..case([6, 2], [32, 32], 40) },
+        // Other lengths than whole vectors, and other values than keys.
+        case([2, 1], [41, 75], 37),
+        case([1, 1], [8, 100], 33),
+        // Groups of every size that a kernel takes at a time, and of more.
+        case([4, 4], [16, 32], 40),
+        case([5, 1], [32, 32], 35),
+        case([7, 1], [32, 32], 35),
+        case([24, 2], [32, 33], 12),
+        // Windows in a cache that goes round: window + batch - 1 positions, or more.
+        windowed(case([2, 2], [32, 128], 200), 11, 17),
+        windowed(case([4, 1], [32, 32], 110), 40, 64),
+        windowed(case([3, 3], [40, 40], 90), 1, 7),
+        // Several segments; the last tokens are enough to look at.
+        Case { first: 690, ..case([6, 2], [64, 40], 700) },
+        Case { first: 505, ..case([2, 2], [32, 32], 520) },
+        Case { first: 1000, ..windowed(case([8, 2], [32, 32], 1014), 300, 310) },
+    ];
+    let types = |case: Case| KvType::ALL.map(|ty| Case { shape: KvShape { ty, ..case.shape }, ..case.clone() });
+    cases.into_iter().flat_map(types).collect()
 }
 
 /// The inputs of all tokens: queries, keys and values.
 fn inputs(case: &Case) -> [Vec<f32>; 3] {
     let mut random = Random(case.tokens as u64);
-    let Case { attention, shape, tokens } = case;
+    let Case { attention, shape, tokens, .. } = case;
     [attention.heads * shape.key_dim, shape.heads * shape.key_dim, shape.heads * shape.value_dim]
         .map(|row| random.floats(row * tokens))
 }
 
-/// All tokens, `batch` at a time.
+/// The tokens that are looked at, `batch` at a time, in a cache that held another conversation before.
 fn run(case: &Case, isa: Isa, threads: usize, batch: usize) -> Vec<f32> {
-    let Case { attention, shape, tokens } = case;
+    let Case { attention, shape, tokens, first } = case;
     let [queries, keys, values] = inputs(case);
     let pool = pool(threads);
-    let mut cache = KvCache::new([KvShape { heads: 1, key_dim: 1, value_dim: 1, positions: 1 }, *shape]);
-    let mut scratch = Scratch::new(threads, attention.window.unwrap_or(*tokens), shape.value_dim);
+    let mut cache = KvCache::new([KvShape { positions: 1, ..*shape }, *shape]);
+    let mut scratch = Scratch::new(threads, attention.heads, shape);
+    let (key, value) = (shape.heads * shape.key_dim, shape.heads * shape.value_dim);
+    for t in 0..shape.positions {
+        cache.store(isa, 1, t, &vec![f32::NAN; key], &vec![f32::INFINITY; value]);
+    }
+    let store = |cache: &mut KvCache, t: usize| {
+        cache.store(isa, 1, t, &keys[t * key..][..key], &values[t * value..][..value]);
+    };
+    (0..*first).for_each(|t| store(&mut cache, t));
     let mut out = Vec::new();
-    for first in (0..*tokens).step_by(batch) {
+    for first in (*first..*tokens).step_by(batch) {
         let some = first..(first + batch).min(*tokens);
-        for t in some.clone() {
-            let (key, value) = (shape.heads * shape.key_dim, shape.heads * shape.value_dim);
-            cache.store(isa, 1, t, &keys[t * key..][..key], &values[t * value..][..value]);
-        }
+        some.clone().for_each(|t| store(&mut cache, t));
         let row = attention.heads * shape.key_dim;
         let mut part = vec![9.0; some.len() * attention.heads * shape.value_dim];
         let queries = &queries[some.start * row..some.end * row];
-        attend(&pool, isa, attention, &cache, 1, first, queries, &mut scratch, &mut part);
+        attend(&pool, isa, attention, &cache, 1, first, queries, row, &mut scratch, &mut part);
         out.extend(part);
     }
     out
@@ -66,50 +94,75 @@ fn run(case: &Case, isa: Isa, threads: usize, batch: usize) -> Vec<f32> {
 fn levels_threads_and_batches_give_the_same_bits() {
     for case in cases() {
         let expected = bits(&run(&case, Isa::Portable, 1, 1));
+        assert!(expected.iter().all(|&x| f32::from_bits(x).is_finite()), "what was there before came through");
         for isa in Isa::available() {
-            for threads in 1..=3 {
-                for batch in [1, 2, 7] {
-                    assert_eq!(
-                        bits(&run(&case, isa, threads, batch)),
-                        expected,
-                        "{isa}, {threads} threads, by {batch}"
-                    );
-                }
+            for (threads, batch) in [(1, 1), (2, 1), (3, 1), (1, 2), (1, 7), (2, 7), (3, 5)] {
+                let got = bits(&run(&case, isa, threads, batch));
+                let Case { attention, shape, .. } = &case;
+                assert!(got == expected, "{isa}, {threads} threads, by {batch}: {attention:?} {shape:?}");
             }
+        }
+        // All at once, where a window does not forbid it.
+        if case.attention.window.is_none() {
+            let last = Isa::detect();
+            assert!(bits(&run(&case, last, 2, case.tokens)) == expected, "at once: {:?}", case.shape);
         }
     }
 }
 
+/// The elements of a row as the cache keeps them.
+fn kept(ty: KvType, row: &[f32]) -> Vec<f64> {
+    let half = |x: f32| f64::from(half::f16::from_f32(x).to_f32());
+    match ty {
+        KvType::F16 => row.iter().map(|&x| half(x)).collect(),
+        KvType::Q8_0 => row
+            .chunks(32)
+            .flat_map(|block| {
+                let amax = block.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+                let inverse = 127.0 / amax;
+                block.iter().map(move |x| f64::from((x * inverse).round_ties_even()) * half(amax / 127.0))
+            })
+            .collect(),
+    }
+}
+
+/// The output of head `head` of token `t` in double precision.
+fn naive(case: &Case, [queries, keys, values]: &[Vec<f32>; 3], t: usize, head: usize) -> Vec<f64> {
+    let Case { attention, shape, .. } = case;
+    let kv = head / (attention.heads / shape.heads);
+    let begin = attention.window.map_or(0, |window| (t + 1).saturating_sub(window));
+    let query = &queries[(t * attention.heads + head) * shape.key_dim..][..shape.key_dim];
+    let mut sums = vec![0.0; shape.value_dim];
+    let mut total = 0.0;
+    for p in begin..=t {
+        let key = &keys[(p * shape.heads + kv) * shape.key_dim..][..shape.key_dim];
+        let value = &values[(p * shape.heads + kv) * shape.value_dim..][..shape.value_dim];
+        let dot: f64 = query.iter().zip(kept(shape.ty, key)).map(|(&q, k)| f64::from(q) * k).sum();
+        let score = dot * f64::from(attention.scale);
+        let weight = attention.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp();
+        total += weight;
+        sums.iter_mut().zip(kept(shape.ty, value)).for_each(|(sum, v)| *sum += weight * v);
+    }
+    sums.into_iter().map(|sum| sum / total).collect()
+}
+
+/// Part of the result, or of one. Some elements are as large as 20, so scores are sums of terms of up to 50: their
+/// roundings, of about 3e-6 each, are a relative error of the weights.
+const TOLERANCE: f64 = 1e-4;
+
 #[test]
 fn agrees_with_naive_arithmetic() {
     for case in cases() {
-        let Case { attention, shape, tokens } = &case;
-        let [queries, keys, values] = inputs(&case);
-        let half = |x: &f32| f64::from(half::f16::from_f32(*x).to_f32());
-        let out = run(&case, Isa::Portable, 1, 1);
-        for t in 0..*tokens {
+        let Case { attention, shape, tokens, first } = &case;
+        let inputs = inputs(&case);
+        let out = run(&case, Isa::detect(), 1, 1);
+        for t in *first..*tokens {
             for head in 0..attention.heads {
-                let kv = head / (attention.heads / shape.heads);
-                let begin = attention.window.map_or(0, |window| (t + 1).saturating_sub(window));
-                let query = &queries[(t * attention.heads + head) * shape.key_dim..][..shape.key_dim];
-                let weights: Vec<f64> = (begin..=t)
-                    .map(|p| {
-                        let key = &keys[(p * shape.heads + kv) * shape.key_dim..][..shape.key_dim];
-                        let dot: f64 = query.iter().zip(key).map(|(&q, k)| f64::from(q) * half(k)).sum();
-                        let score = dot * f64::from(attention.scale);
-                        attention.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
-                    })
-                    .collect();
-                let sum: f64 = weights.iter().sum();
-                for i in 0..shape.value_dim {
-                    let value = |p: usize| half(&values[(p * shape.heads + kv) * shape.value_dim + i]);
-                    let exact: f64 =
-                        weights.iter().enumerate().map(|(w, weight)| weight / sum * value(begin + w)).sum();
-                    let got = f64::from(out[(t * attention.heads + head) * shape.value_dim + i]);
-                    assert!(
-                        (got - exact).abs() <= 2e-5 * exact.abs().max(1.0),
-                        "token {t} head {head}: {got} and {exact}"
-                    );
+                let exact = naive(&case, &inputs, t, head);
+                let row = ((t - first) * attention.heads + head) * shape.value_dim;
+                for (exact, &got) in exact.iter().zip(&out[row..]) {
+                    let error = (f64::from(got) - exact).abs();
+                    assert!(error <= TOLERANCE * exact.abs().max(1.0), "{shape:?} {t} {head}: {got} and {exact}");
                 }
             }
         }
@@ -118,16 +171,70 @@ fn agrees_with_naive_arithmetic() {
 
 #[test]
 fn values_that_are_no_numbers_come_through_as_such() {
-    let shape = KvShape { heads: 1, key_dim: 8, value_dim: 8, positions: 3 };
-    let attention = Attention { heads: 1, scale: 1.0, softcap: None, window: None };
-    for isa in Isa::available() {
-        for bad in [f32::NAN, f32::INFINITY, 1e30] {
-            let mut cache = KvCache::new([shape]);
-            (0..3).for_each(|p| cache.store(isa, 0, p, &[bad; 8], &[1.0; 8]));
-            let mut out = [0.0; 8];
-            let (pool, mut scratch) = (pool(1), Scratch::new(1, 3, 8));
-            attend(&pool, isa, &attention, &cache, 0, 2, &[1.0; 8], &mut scratch, &mut out);
-            assert!(out.iter().all(|x| x.is_nan()), "{out:?}");
+    for ty in KvType::ALL {
+        let shape = KvShape { ty, heads: 1, key_dim: 8, value_dim: 8, positions: 300 };
+        let attention = Attention { heads: 1, scale: 1.0, softcap: None, window: None };
+        for isa in Isa::available() {
+            for bad in [f32::NAN, f32::INFINITY, 1e30] {
+                for (bad_key, at) in [(true, 2), (false, 2), (true, 299), (false, 298)] {
+                    let mut cache = KvCache::new([shape]);
+                    let [key, value] = if bad_key { [bad, 1.0] } else { [1.0, bad] };
+                    (0..300).for_each(|p| cache.store(isa, 0, p, &[1.0; 8], &[1.0; 8]));
+                    cache.store(isa, 0, at, &[key; 8], &[value; 8]);
+                    let mut out = [0.0; 16];
+                    let (pool, mut scratch) = (pool(1), Scratch::new(1, 1, &shape));
+                    attend(&pool, isa, &attention, &cache, 0, 298, &[1.0; 16], 8, &mut scratch, &mut out);
+                    assert!(out[8..].iter().all(|x| !x.is_finite()), "{out:?}");
+                    // What a token does not see does not touch it.
+                    assert!(out[..8].iter().all(|x| x.is_finite() == (at == 299)), "{out:?}");
+                }
+            }
         }
     }
+}
+
+#[test]
+fn scores_of_minus_infinity_weigh_nothing_beside_others_and_infinite_ones_are_no_numbers() {
+    let shape = KvShape { ty: KvType::F16, heads: 1, key_dim: 1, value_dim: 1, positions: 600 };
+    let attention = Attention { heads: 1, scale: 1.0, softcap: None, window: None };
+    for isa in Isa::available() {
+        let run = |low: &dyn Fn(usize) -> bool| {
+            let mut cache = KvCache::new([shape]);
+            for p in 0..600 {
+                let [key, value] = if low(p) { [f32::NEG_INFINITY, 5.0] } else { [0.5, 2.0] };
+                cache.store(isa, 0, p, &[key], &[value]);
+            }
+            let (mut out, mut scratch) = ([0.0], Scratch::new(1, 1, &shape));
+            attend(&pool(1), isa, &attention, &cache, 0, 599, &[1.0], 1, &mut scratch, &mut out);
+            out[0]
+        };
+        assert_eq!(run(&|p| p % 3 == 0), 2.0);
+        assert_eq!(run(&|p| p < 256), 2.0, "a whole segment");
+        assert_eq!(run(&|p| p >= 256), 2.0, "the others");
+        assert!(run(&|_| true).is_nan());
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let shape = KvShape { ty: KvType::F16, heads: 2, key_dim: 4, value_dim: 4, positions: 32 };
+    let refused = |attention: Attention, position: usize, queries: usize, out: usize, scratch: usize| {
+        let cache = KvCache::new([shape]);
+        let (pool, isa) = (pool(1), Isa::Portable);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut scratch = Scratch::new(1, 4, &KvShape { positions: scratch, ..shape });
+            let (queries, mut out) = (vec![0.0; queries], vec![0.0; out]);
+            attend(&pool, isa, &attention, &cache, 0, position, &queries, 16, &mut scratch, &mut out);
+        }))
+        .is_err()
+    };
+    let fits = Attention { heads: 4, ..PLAIN };
+    assert!(!refused(fits, 30, 32, 32, 32));
+    assert!(refused(Attention { heads: 3, ..fits }, 30, 32, 32, 32), "heads that are no multiple");
+    assert!(refused(fits, 31, 32, 32, 32), "more positions than are kept");
+    assert!(!refused(Attention { window: Some(31), ..fits }, 100, 32, 32, 32));
+    assert!(refused(Attention { window: Some(32), ..fits }, 100, 32, 32, 32), "a window that is not kept");
+    assert!(refused(fits, 30, 31, 32, 32), "too few queries");
+    assert!(refused(fits, 30, 32, 31, 32), "half a row of outputs");
+    assert!(refused(fits, 30, 32, 32, 0), "too small a scratch");
 }

@@ -3,9 +3,11 @@
 mod attention;
 mod dequant;
 mod guard;
+mod kv;
 mod matmul;
 mod ops;
 mod quantize;
+mod steps;
 
 use std::num::NonZero;
 

@@ -79,16 +79,3 @@ pub(super) fn dot<E: VectorElement>(a: &[E], b: &[f32]) -> f32 {
     }
     crate::kernels::order::tree8(fold32(&all))
 }
-
-/// Rounds to half precision, to nearest, ties to even.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn narrow(from: &[f32], to: &mut [F16]) {
-    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
-    for (from, to) in from.iter().zip(to) {
-        store_half(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(load_floats(from)));
-    }
-    for (from, to) in from_rest.iter().zip(to_rest) {
-        let half = _mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm_set_ss(*from));
-        to.bytes = (_mm_cvtsi128_si32(half) as u16).to_le_bytes();
-    }
-}

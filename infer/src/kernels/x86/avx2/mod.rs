@@ -6,18 +6,17 @@
 //! caller has the features too.
 
 use crate::kernels::activations::{Q8, Q8K};
-use crate::kernels::blocks::F16;
 use crate::kernels::formats::{Float, Format32, Format256};
 use crate::kernels::isa::Avx2;
 use crate::kernels::level::Level;
 use crate::kernels::matmul::Sink;
 use crate::kernels::quantize::{RowQ8, RowQ8K};
 
-mod attention;
 pub(super) mod block256;
 mod block32;
 mod float;
 mod quantize;
+mod simd;
 pub(super) mod types256;
 mod types32;
 pub(super) mod vector;
@@ -49,20 +48,5 @@ impl Level for Avx2 {
     fn row_q8k(self, blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
         // SAFETY: the token proves the features.
         unsafe { quantize::blocks_of_256(blocks, row) }
-    }
-
-    fn narrow(self, from: &[f32], to: &mut [F16]) {
-        // SAFETY: the token proves the features.
-        unsafe { float::narrow(from, to) }
-    }
-
-    fn dots(self, query: &[f32], keys: &[F16], scores: &mut [f32]) {
-        // SAFETY: the token proves the features.
-        unsafe { attention::dots(query, keys, scores) }
-    }
-
-    fn weighted_sum(self, weights: &[f32], values: &[F16], sums: &mut [f32]) {
-        // SAFETY: the token proves the features.
-        unsafe { attention::weighted_sum(weights, values, sums) }
     }
 }

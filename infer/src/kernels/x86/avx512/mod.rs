@@ -1,7 +1,6 @@
 //! Kernels for AVX-512 with VNNI. What gains nothing from longer vectors is done by those for AVX2.
 
 use crate::kernels::activations::{Q8, Q8K};
-use crate::kernels::blocks::F16;
 use crate::kernels::formats::{Float, Format32, Format256};
 use crate::kernels::gemm::{Gemm, Product};
 use crate::kernels::isa::Avx512Vnni;
@@ -24,6 +23,8 @@ mod vector;
 pub(in crate::kernels) use self::block32::Wide32;
 pub(in crate::kernels) use self::block256::Wide256;
 pub(in crate::kernels) use self::float::WideElement;
+
+mod simd;
 
 impl Level for Avx512Vnni {
     fn rows32<B: Format32>(self, rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
@@ -52,18 +53,6 @@ impl Level for Avx512Vnni {
 
     fn row_q8k(self, blocks: &[[f32; 256]], row: &mut RowQ8K<'_>) {
         self.avx2().row_q8k(blocks, row);
-    }
-
-    fn narrow(self, from: &[f32], to: &mut [F16]) {
-        self.avx2().narrow(from, to);
-    }
-
-    fn dots(self, query: &[f32], keys: &[F16], scores: &mut [f32]) {
-        self.avx2().dots(query, keys, scores);
-    }
-
-    fn weighted_sum(self, weights: &[f32], values: &[F16], sums: &mut [f32]) {
-        self.avx2().weighted_sum(weights, values, sums);
     }
 }
 
