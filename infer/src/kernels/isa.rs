@@ -173,4 +173,13 @@ mod tests {
         let message = Isa::from_name("mmx").unwrap_err().to_string();
         assert!(message.contains("`mmx`") && message.contains("auto, portable"), "{message}");
     }
+
+    #[test]
+    fn the_peak_counts_the_products_of_all_rounds() {
+        for isa in Isa::available() {
+            let Some(one) = isa.peak_products(1) else { continue };
+            assert!(one > 0);
+            assert_eq!([0, 5].map(|rounds| isa.peak_products(rounds)), [Some(0), Some(5 * one)], "{isa}");
+        }
+    }
 }

@@ -22,6 +22,7 @@ mod dot;
 mod float;
 mod outer;
 mod panel;
+mod peak;
 mod product;
 mod quantize;
 mod shims;
@@ -34,9 +35,10 @@ pub(super) use self::block32::Vector32;
 pub(super) use self::block256::Vector256;
 pub(super) use self::float::VectorElement;
 
-/// A level of the kernels that are generic over [`dot::Dot`], with `$level.$dot` as the dot product.
+/// A level of the kernels that are generic over [`dot::Dot`]: what has the dot product, and how to find the peak of
+/// products.
 macro_rules! level {
-    ($name:ident, $level:ident => $dot:expr) => {
+    ($name:ident, $level:ident => $dot:expr, peak: $peak:expr) => {
         impl Level for $name {
             fn rows32<B: Format32>(self, rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
                 let $level = self;
@@ -55,6 +57,10 @@ macro_rules! level {
                 unsafe { float::rows(rows, cols, tokens, sink) }
             }
 
+            fn peak_products(self, rounds: u64) -> Option<u64> {
+                ($peak)(self, rounds)
+            }
+
             fn row_q8(self, blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
                 // SAFETY: the token proves the features.
                 unsafe { quantize::blocks_of_32(blocks, row) }
@@ -68,10 +74,10 @@ macro_rules! level {
     };
 }
 
-level!(Neon, level => level);
-level!(Dotprod, level => level);
+level!(Neon, level => level, peak: |_, _| None);
+level!(Dotprod, level => level, peak: peak::sdot);
 // One token at a time a product of matrices has nothing to gain.
-level!(I8mm, level => level.dotprod());
+level!(I8mm, level => level.dotprod(), peak: peak::smmla);
 
 impl<O: outer::Outer + Level> Gemm for O {
     const ORDER: Order = Order { group: O::GROUP, offset: 0 };
