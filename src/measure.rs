@@ -143,23 +143,24 @@ pub fn flash_rate(
 /// Bytes per second at which this machine reads memory with `threads` threads: what bounds decoding when resident.
 ///
 /// Takes `bytes` of memory for it; too little to leave the caches measures those.
-pub fn memory_rate(threads: usize, bytes: usize) -> f64 {
-    const ROUNDS: usize = 4;
-    let words: Vec<u64> = (0..(bytes / 8) as u64).collect();
+///
+/// # Panics
+/// When `threads` is zero.
+pub fn memory_rate(isa: Isa, threads: usize, bytes: usize) -> f64 {
+    const ROUNDS: usize = 5;
+    let chunks: Vec<[u64; 64]> = (0..bytes.div_ceil(512) as u64).map(|i| [i; 64]).collect();
     let pool = Pool::new(threads.try_into().expect("at least one thread"));
     let clock = SystemClock::new();
-    let part = words.len().div_ceil(threads * 16);
-    let read = || {
+    let part = chunks.len().div_ceil(threads * 16);
+    let rate = |_| {
+        let begin = clock.now();
         pool.run(threads * 16, &|task| {
-            let words = words.get(task * part..).unwrap_or(&[]);
-            let sum = words.iter().take(part).fold(0u64, |a, b| a.wrapping_add(*b));
-            std::hint::black_box(sum);
+            let chunks = chunks.get(task * part..).unwrap_or(&[]);
+            std::hint::black_box(isa.read_all(&chunks[..part.min(chunks.len())]));
         });
+        (chunks.len() * 512) as f64 / (clock.now() - begin).as_secs_f64()
     };
-    read();
-    let begin = clock.now();
-    (0..ROUNDS).for_each(|_| read());
-    (bytes * ROUNDS) as f64 / (clock.now() - begin).as_secs_f64()
+    median((0..ROUNDS).map(rate).collect())
 }
 
 /// Products of bytes per second that `threads` threads can do at most on level `isa`; nothing where the level does not tell.

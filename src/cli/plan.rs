@@ -91,7 +91,7 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
 }
 
 fn predict(flash: f64, options: &Options, streamed: u64, window: u64) -> Prediction {
-    let memory = memory_rate(options.threads.get(), PROBE_MEMORY.min(options.ram / 2) as usize);
+    let memory = memory_rate(options.isa, options.threads.get(), PROBE_MEMORY.min(options.ram / 2) as usize);
     let compute = streamed as f64 / memory;
     let tokens_per_s = bound(streamed, window, flash, compute);
     let bound_by = if tokens_per_s < 1.0 / compute { "flash" } else { "memory" };

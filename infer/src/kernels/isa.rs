@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::level::{Level, with_level};
+use super::simd::{ReadAll, Simd};
 
 /// Declares tokens: a type for each, whose only maker asks the CPU.
 macro_rules! tokens {
@@ -119,6 +120,12 @@ impl Isa {
     /// core. Nothing where the level has no such instruction, or no such loop yet.
     pub fn peak_products(self, rounds: u64) -> Option<u64> {
         with_level!(self, level => level.peak_products(rounds))
+    }
+
+    /// Reads memory with the level's vectors and does nothing else with it: over the time it took, what a kernel that
+    /// reads all its weights once could reach. The result depends on all of it.
+    pub fn read_all(self, memory: &[[u64; 64]]) -> u64 {
+        with_level!(self, level => level.run(ReadAll(memory)))
     }
 
     /// The level's name, as [`Isa::from_name`] takes it.

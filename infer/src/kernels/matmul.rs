@@ -131,6 +131,15 @@ impl Sink<'_> {
         Self { first: self.first + token * self.stride, ..self }
     }
 
+    /// The same for the rows from `row` on.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "other levels know one way of going through rows")
+    )]
+    pub(super) fn skip_rows(self, row: usize) -> Self {
+        Self { first: self.first + row, rows: self.rows - row, ..self }
+    }
+
     /// Writes the result of a row and a token, both counted from the first that this sink is for.
     #[inline(always)]
     pub(super) fn put(&self, row: usize, token: usize, value: f32) {

@@ -48,6 +48,28 @@ pub(super) trait Simd: Copy + Sync {
     fn prefetch<T>(self, _at: *const T) {}
 }
 
+/// Reads memory as fast as a level can: the bound of whatever reads weights once.
+pub(super) struct ReadAll<'a>(pub(super) &'a [[u64; 64]]);
+
+impl Work for ReadAll<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> u64 {
+        let mut all = [0; 64];
+        for chunk in self.0 {
+            // As far ahead as the kernels ask for weights.
+            for line in (0..64).step_by(8) {
+                simd.prefetch(std::ptr::from_ref(&chunk[line]).wrapping_byte_add(4096));
+            }
+            for (all, word) in all.iter_mut().zip(chunk) {
+                *all ^= word;
+            }
+        }
+        all.into_iter().fold(0, |a, b| a ^ b)
+    }
+}
+
 /// Calls a function for each of 16 elements.
 #[inline(always)]
 pub(super) fn each(f: impl Fn(usize) -> f32) -> [f32; 16] {

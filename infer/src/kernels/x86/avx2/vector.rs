@@ -29,10 +29,16 @@ const AHEAD: usize = 4096;
 /// Asks for the memory that follows `from` by [`AHEAD`], as much of it as `from` is long.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-#[allow(unused_unsafe)] // The intrinsic became safe after the oldest compiler that this builds with.
 pub(in crate::kernels::x86) fn prefetch<T: ?Sized>(from: &T) {
-    let start = std::ptr::from_ref(from).cast::<i8>().wrapping_add(AHEAD);
-    for line in (0..size_of_val(from)).step_by(64) {
+    prefetch_bytes(std::ptr::from_ref(from).cast::<i8>().wrapping_add(AHEAD), size_of_val(from));
+}
+
+/// Asks for `len` bytes of memory from `start` on, whatever may be there.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[allow(unused_unsafe)] // The intrinsic became safe after the oldest compiler that this builds with.
+pub(in crate::kernels::x86) fn prefetch_bytes(start: *const i8, len: usize) {
+    for line in (0..len).step_by(64) {
         // SAFETY: a prefetch is a hint; it accesses nothing, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line)) }
     }

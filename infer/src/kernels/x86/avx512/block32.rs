@@ -6,10 +6,11 @@ use std::arch::x86_64::*;
 use bytemuck::{cast_ref, cast_slice};
 
 use super::vector::*;
-use crate::kernels::activations::{Q8, WEAVE};
+use crate::kernels::activations::{Q8, WEAVE, woven};
 use crate::kernels::matmul::{Sink, TILE};
+use crate::kernels::panel::PANEL;
 use crate::kernels::x86::avx2::Vector32;
-use crate::kernels::x86::avx2::vector::{load_floats as load_8_floats, prefetch, tree8};
+use crate::kernels::x86::avx2::vector::{load_floats as load_8_floats, prefetch, prefetch_bytes, tree8};
 
 /// Blocks of 32 in long vectors.
 pub(in crate::kernels) trait Wide32: Vector32 {
@@ -29,9 +30,52 @@ pub(in crate::kernels) trait Wide32: Vector32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn rows<B: Wide32>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], sink: Sink<'_>) {
     match tokens {
-        [token] => tile::<B, 1>(rows, per_row, std::array::from_ref(token), sink),
+        [token] if per_row.is_multiple_of(WEAVE) => tile::<B, 1>(rows, per_row, std::array::from_ref(token), sink),
+        [token] => {
+            let (sixteens, rest) = rows.split_at(rows.len() / (PANEL * per_row) * PANEL * per_row);
+            for (i, rows) in sixteens.chunks_exact(PANEL * per_row).enumerate() {
+                sink.put_rows(i * PANEL, 0, &sixteen_rows(rows, per_row, token));
+            }
+            tile::<B, 1>(rest, per_row, std::array::from_ref(token), sink.skip_rows(sixteens.len() / per_row));
+        }
         _ => tile::<B, TILE>(rows, per_row, tokens, sink),
     }
+}
+
+/// Sixteen rows and one token, where a row is no whole weaves: the lanes are one block of each row, and no lane is idle.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sixteen_rows<B: Wide32>(rows: &[B], per_row: usize, token: &Q8<'_>) -> [f32; PANEL] {
+    let quants: &[[i8; 4]] = cast_slice(token.quants);
+    let (scales, scaled_sums) = (token.scales.as_flattened(), token.scaled_sums.as_flattened());
+    let mut acc = [_mm512_setzero_ps(); 8];
+    for b in 0..per_row {
+        let mut blocks = [&rows[b]; PANEL];
+        for (r, block) in blocks.iter_mut().enumerate() {
+            *block = &rows[r * per_row + b];
+        }
+        // The next sixteen rows follow these: as much of them as is used up here.
+        let ahead = std::ptr::from_ref(&rows[0]).wrapping_add((per_row + b) * PANEL);
+        prefetch_bytes(ahead.cast(), PANEL * size_of::<B>());
+        // SAFETY: this function is compiled for the features.
+        let (bytes, planes) = unsafe { (B::bytes_16(&blocks), [B::scales(&blocks[..8]), B::scales(&blocks[8..])]) };
+        let mut sums = _mm512_set1_epi32(-i32::from(B::OFFSET) * token.sums.as_flattened()[b]);
+        for (k, bytes) in bytes.into_iter().enumerate() {
+            let four = _mm512_set1_epi32(i32::from_le_bytes(quants[woven(b, k)].map(|q| q as u8)));
+            sums = _mm512_dpbusd_epi32(sums, bytes, four);
+        }
+        let scale = _mm512_mul_ps(join_floats(planes[0].0, planes[1].0), _mm512_set1_ps(scales[b]));
+        let acc = &mut acc[b % 8];
+        *acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, *acc);
+        if B::HAS_MIN {
+            let mins = join_floats(planes[0].1, planes[1].1);
+            *acc = _mm512_fmadd_ps(mins, _mm512_set1_ps(scaled_sums[b]), *acc);
+        }
+    }
+    let pair = |i: usize| _mm512_add_ps(acc[i], acc[i + 1]);
+    let mut out = [0.0; PANEL];
+    store_floats(&mut out, _mm512_add_ps(_mm512_add_ps(pair(0), pair(2)), _mm512_add_ps(pair(4), pair(6))));
+    out
 }
 
 /// Up to `T` tokens.

@@ -43,6 +43,14 @@ pub(super) fn halves_of(lower: i16, upper: i16) -> __m512i {
     _mm512_inserti64x4::<1>(_mm512_set1_epi16(lower), _mm256_set1_epi16(upper))
 }
 
+/// Two vectors of 8 floats as one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn join_floats(lower: __m256, upper: __m256) -> __m512 {
+    let lower = _mm512_castsi256_si512(_mm256_castps_si256(lower));
+    _mm512_castsi512_ps(_mm512_inserti64x4::<1>(lower, _mm256_castps_si256(upper)))
+}
+
 /// The upper and the lower half added, in 32 bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
