@@ -19,6 +19,8 @@ pub(super) use super::tile::TILE;
 /// The bytes of weights that make a task worth claiming, and the most that a piece should have, so that it stays in the
 /// second-level cache for the next tile of tokens.
 const PIECE: std::ops::Range<usize> = 16 << 10..128 << 10;
+/// The same for one token: there is nothing to stay for, and what a kernel asks for in advance should be its own.
+const ONE_TOKEN_PIECE: usize = 1 << 20;
 /// Pieces per thread when there is enough to share: what the slowest thread is behind at the end is a part of one.
 const PIECES_PER_THREAD: usize = 8;
 /// A piece begins at a multiple of this many rows: whole pairs of panels.
@@ -98,7 +100,8 @@ pub fn matmul(
         return;
     }
     // The same number of pieces of each part, so that a task number says at once which piece of which part it is.
-    let piece = (total / (pool.threads() * PIECES_PER_THREAD)).clamp(PIECE.start, PIECE.end);
+    let most = if tokens == 1 { ONE_TOKEN_PIECE } else { PIECE.end };
+    let piece = (total / (pool.threads() * PIECES_PER_THREAD)).clamp(PIECE.start, most);
     let pieces = total.div_ceil(piece).div_ceil(parts.len());
     let out = SharedOut::new(out);
     let (scratch, per_thread) = panels.parts();

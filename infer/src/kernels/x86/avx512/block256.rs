@@ -3,12 +3,12 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::*;
+use super::vector::{fold, load};
 use crate::kernels::activations::Q8K;
 use crate::kernels::matmul::Sink;
 use crate::kernels::x86::avx2::block256::{OPERAND, Operand, Vector256};
+use crate::kernels::x86::avx2::vector::{AHEAD, prefetch, prefetch_bytes, store_floats, sums_of_8, tree8};
 use crate::kernels::x86::avx2::vector::{halves, load as load_32, load_floats as load_8_floats};
-use crate::kernels::x86::avx2::vector::{prefetch, sums_of_8, tree8};
 
 /// A block of 256 in long vectors.
 pub(in crate::kernels) trait Wide256: Vector256 {
@@ -59,6 +59,20 @@ pub(in crate::kernels) trait Wide256: Vector256 {
 /// See [`portable::rows256`](crate::kernels::portable::rows256).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn rows<B: Wide256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+    if let [token] = tokens {
+        let end = rows.as_ptr_range().end;
+        let (eights, rest) = rows.split_at(rows.len() / (8 * per_row) * 8 * per_row);
+        for (i, rows) in eights.chunks_exact(8 * per_row).enumerate() {
+            for (r, value) in eight_rows(rows, per_row, token, end).into_iter().enumerate() {
+                sink.put(i * 8 + r, 0, value);
+            }
+        }
+        let sink = sink.skip_rows(eights.len() / per_row);
+        for (row, blocks) in rest.chunks_exact(per_row).enumerate() {
+            one_row(blocks, &[*token], |_, value| sink.put(row, 0, value));
+        }
+        return;
+    }
     let (fours, rest) = tokens.as_chunks::<4>();
     for (row, blocks) in rows.chunks_exact(per_row).enumerate() {
         for (i, tokens) in fours.iter().enumerate() {
@@ -68,6 +82,44 @@ pub(super) fn rows<B: Wide256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>], s
             one_row(blocks, &[*token], |_, value| sink.put(row, fours.len() * 4 + t, value));
         }
     }
+}
+
+/// Eight rows and one token. The lanes are the rows, so all are in use whatever the length of a row, and no sum runs across
+/// a vector. What lies at `end` and beyond is not asked for: another thread may have it.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn eight_rows<B: Wide256>(rows: &[B], per_row: usize, token: &Q8K<'_>, end: *const B) -> [f32; 8] {
+    let mut acc = [_mm256_setzero_ps(); 8];
+    // What follows these eight rows: within them the next bytes are another row's, which has come by already.
+    let ahead = (8 * per_row * size_of::<B>()).max(AHEAD);
+    for b in 0..per_row {
+        let mut blocks = [&rows[b]; 8];
+        for (r, block) in blocks.iter_mut().enumerate() {
+            *block = &rows[r * per_row + b];
+        }
+        let operand = [Operand::of(token, b)];
+        let (mut sums, mut min_sums) = ([_mm256_setzero_si256(); 8], [_mm256_setzero_si256(); 8]);
+        for (r, block) in blocks.into_iter().enumerate() {
+            let next = std::ptr::from_ref(block).wrapping_byte_add(ahead);
+            if next < end {
+                prefetch_bytes(next.cast(), size_of::<B>());
+            }
+            // SAFETY: this function is compiled for the features.
+            ([sums[r]], [min_sums[r]]) = unsafe { (products(block, &operand), block.mins(&operand)) };
+        }
+        let d = _mm256_set1_ps(token.scales.as_flattened()[b]);
+        let scales = _mm256_mul_ps(halves(&blocks, |block| block.halves().0), d);
+        let acc = &mut acc[b % 8];
+        *acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums_of_8(&sums)), scales, *acc);
+        if B::HAS_MIN {
+            let mins = _mm256_mul_ps(halves(&blocks, |block| block.halves().1), d);
+            *acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(sums_of_8(&min_sums)), mins, *acc);
+        }
+    }
+    let pair = |i: usize| _mm256_add_ps(acc[i], acc[i + 1]);
+    let mut out = [0.0; 8];
+    store_floats(&mut out, _mm256_add_ps(_mm256_add_ps(pair(0), pair(2)), _mm256_add_ps(pair(4), pair(6))));
+    out
 }
 
 #[inline]

@@ -10,7 +10,7 @@ use crate::kernels::activations::{Q8, WEAVE, woven};
 use crate::kernels::matmul::{Sink, TILE};
 use crate::kernels::panel::PANEL;
 use crate::kernels::x86::avx2::Vector32;
-use crate::kernels::x86::avx2::vector::{load_floats as load_8_floats, prefetch, prefetch_bytes, tree8};
+use crate::kernels::x86::avx2::vector::{AHEAD, load_floats as load_8_floats, prefetch, prefetch_bytes, tree8};
 
 /// Blocks of 32 in long vectors.
 pub(in crate::kernels) trait Wide32: Vector32 {
@@ -55,7 +55,8 @@ fn sixteen_rows<B: Wide32>(rows: &[B], per_row: usize, token: &Q8<'_>) -> [f32; 
             *block = &rows[r * per_row + b];
         }
         // The next sixteen rows follow these: as much of them as is used up here.
-        let ahead = std::ptr::from_ref(&rows[0]).wrapping_add((per_row + b) * PANEL);
+        let ahead =
+            std::ptr::from_ref(&rows[0]).wrapping_add(per_row.max(AHEAD / size_of::<B>() / PANEL) * PANEL + b * PANEL);
         prefetch_bytes(ahead.cast(), PANEL * size_of::<B>());
         // SAFETY: this function is compiled for the features.
         let (bytes, planes) = unsafe { (B::bytes_16(&blocks), [B::scales(&blocks[..8]), B::scales(&blocks[8..])]) };
