@@ -40,9 +40,9 @@
 //!
 //! # How levels come to agree
 //!
-//! The dot products with quantized weights are written for each level ([`portable`] is the oracle). The float code, of
+//! The dot products with quantized weights are written for each level (`portable.rs` is the oracle). The float code, of
 //! attention and between the products, is written once: plain loops, and a few operations on 16 floats that a level
-//! provides ([`simd`]), inlined into a function that is compiled for the level.
+//! provides (`simd.rs`), inlined into a function that is compiled for the level.
 
 #![warn(clippy::undocumented_unsafe_blocks)]
 
