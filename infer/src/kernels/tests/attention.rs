@@ -146,15 +146,18 @@ fn naive(case: &Case, [queries, keys, values]: &[Vec<f32>; 3], t: usize, head: u
     sums.into_iter().map(|sum| sum / total).collect()
 }
 
-/// Part of the result, or of one. Some elements are as large as 20, so scores are sums of terms of up to 50: their
-/// roundings, of about 3e-6 each, are a relative error of the weights.
-const TOLERANCE: f64 = 1e-4;
+/// Part of the result, or of one.
+const TOLERANCE: f64 = 2e-5;
+/// The same for long contexts. Among so many there are elements as large as 20, whose scores are sums of terms of up to 50:
+/// the roundings of these, of about 3e-6 each, are a relative error of the weights.
+const LONG_TOLERANCE: f64 = 1e-4;
 
 #[test]
 fn agrees_with_naive_arithmetic() {
     for case in cases() {
         let Case { attention, shape, tokens, first } = &case;
         let inputs = inputs(&case);
+        let tolerance = if *tokens > 500 { LONG_TOLERANCE } else { TOLERANCE };
         let out = run(&case, Isa::detect(), 1, 1);
         for t in *first..*tokens {
             for head in 0..attention.heads {
@@ -162,7 +165,7 @@ fn agrees_with_naive_arithmetic() {
                 let row = ((t - first) * attention.heads + head) * shape.value_dim;
                 for (exact, &got) in exact.iter().zip(&out[row..]) {
                     let error = (f64::from(got) - exact).abs();
-                    assert!(error <= TOLERANCE * exact.abs().max(1.0), "{shape:?} {t} {head}: {got} and {exact}");
+                    assert!(error <= tolerance * exact.abs().max(1.0), "{shape:?} {t} {head}: {got} and {exact}");
                 }
             }
         }
