@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::vector::{fold, load};
+use super::vector::{dpwssd, fold, load};
 use crate::kernels::activations::Q8K;
 use crate::kernels::matmul::Sink;
 use crate::kernels::x86::avx2::block256::{OPERAND, Operand, Vector256};
@@ -177,7 +177,7 @@ fn products<B: Wide256, const T: usize>(block: &B, tokens: &[Operand<'_>; T]) ->
         for (acc, token) in acc.iter_mut().zip(tokens) {
             let activations = load(&bytemuck::cast_ref::<_, [[i8; 64]; 4]>(token.quants)[i]);
             // SAFETY: this function is compiled for the features.
-            *acc = _mm512_dpwssd_epi32(*acc, unsafe { B::sums(quarter, activations) }, factors);
+            *acc = dpwssd(*acc, unsafe { B::sums(quarter, activations) }, factors);
         }
     }
     let mut out = [_mm256_setzero_si256(); T];

@@ -17,15 +17,16 @@ pub(super) fn blocks_32<B: Wide32>(panels: [&[Panel32]; 2], tile: &[Tile32], wor
     for (b, ((first, second), tile)) in first.iter().zip(second).zip(tile).enumerate() {
         let panels = [first, second];
         let sums = sums_32(panels, tile);
-        for (p, (panel, lanes)) in panels.iter().zip(&mut work.lanes[b % 8]).enumerate() {
-            let (scales, mins) = (load_floats(&panel.scales), load_floats(&panel.mins));
-            for (t, lanes) in lanes.iter_mut().enumerate() {
+        let lanes = &mut work.lanes[b % 8];
+        for p in 0..2 {
+            let (scales, mins) = (load_floats(&panels[p].scales), load_floats(&panels[p].mins));
+            for t in 0..TILE {
                 let scales = _mm512_mul_ps(scales, _mm512_set1_ps(tile.scales[t]));
-                let mut acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[p][t]), scales, so_far(lanes, b));
+                let mut acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[p][t]), scales, so_far(&lanes[p][t], b));
                 if B::HAS_MIN {
                     acc = _mm512_fmadd_ps(mins, _mm512_set1_ps(tile.scaled_sums[t]), acc);
                 }
-                store_floats(lanes, acc);
+                store_floats(&mut lanes[p][t], acc);
             }
         }
     }
@@ -67,20 +68,18 @@ pub(super) fn blocks_256<B: Wide256>(panels: [&[Panel256]; 2], tile: &[Tile256],
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn block_256<B: Wide256>(panels: [&Panel256; 2], tile: &Tile256, b: usize, lanes: &mut Values) {
-    for first in (0..TILE).step_by(GROUP) {
-        let sums = scaled_sums::<B>(panels, tile, first);
-        for (p, (panel, lanes)) in panels.iter().zip(&mut *lanes).enumerate() {
-            let (scales, mins) = (load_floats(&panel.scales), load_floats(&panel.mins));
-            for (i, lanes) in lanes[first..][..GROUP].iter_mut().enumerate() {
-                let d = _mm512_set1_ps(tile.scales[first + i]);
-                let sums = _mm512_cvtepi32_ps(sums[p][i]);
-                let mut acc = _mm512_fmadd_ps(sums, _mm512_mul_ps(scales, d), so_far(lanes, b));
-                if B::HAS_MIN {
-                    let min_sums = _mm512_cvtepi32_ps(min_sums::<B>(panel, tile, first + i));
-                    acc = _mm512_fnmadd_ps(min_sums, _mm512_mul_ps(mins, d), acc);
-                }
-                store_floats(lanes, acc);
+    let totals = scaled_sums::<B>(panels, tile);
+    for p in 0..2 {
+        let (scales, mins) = (load_floats(&panels[p].scales), load_floats(&panels[p].mins));
+        for t in 0..TILE {
+            let d = _mm512_set1_ps(tile.scales[t]);
+            let sums = _mm512_cvtepi32_ps(totals[p][t]);
+            let mut acc = _mm512_fmadd_ps(sums, _mm512_mul_ps(scales, d), so_far(&lanes[p][t], b));
+            if B::HAS_MIN {
+                let min_sums = _mm512_cvtepi32_ps(min_sums::<B>(panels[p], tile, t));
+                acc = _mm512_fnmadd_ps(min_sums, _mm512_mul_ps(mins, d), acc);
             }
+            store_floats(&mut lanes[p][t], acc);
         }
     }
 }
@@ -92,45 +91,37 @@ fn so_far(lanes: &Plane<f32>, b: usize) -> __m512 {
     if b < 8 { _mm512_setzero_ps() } else { load_floats(lanes) }
 }
 
-/// The sums over the sub-blocks of sub-scale times sum of products, for the tokens from `first` on.
+/// The sums over the sub-blocks of sub-scale times sum of products.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn scaled_sums<B: Wide256>(panels: [&Panel256; 2], tile: &Tile256, first: usize) -> [[__m512i; GROUP]; 2] {
-    let mut total = [[_mm512_setzero_si512(); GROUP]; 2];
+fn scaled_sums<B: Wide256>(panels: [&Panel256; 2], tile: &Tile256) -> [[__m512i; TILE]; 2] {
+    let mut totals = [[_mm512_setzero_si512(); TILE]; 2];
     for run in 0..256 / B::RUN {
-        let sums = sums_256::<B>(panels, tile, first, run);
+        let mut sums = [[load(&panels[0].bias[run]); TILE], [load(&panels[1].bias[run]); TILE]];
+        for k in run * B::RUN / 4..(run + 1) * B::RUN / 4 {
+            let weights = [load(&panels[0].quants[k]), load(&panels[1].quants[k])];
+            let fours = tile.quants[k].as_chunks::<4>().0;
+            for t in 0..TILE {
+                let four = _mm512_set1_epi32(i32::from_le_bytes(fours[t]));
+                for p in 0..2 {
+                    sums[p][t] = _mm512_dpbusd_epi32(sums[p][t], four, weights[p]);
+                }
+            }
+        }
         let sub = run * B::RUN * B::SUB_BLOCKS / 256;
         for p in 0..2 {
             let scales = load(&panels[p].sub_scales[sub]);
-            for i in 0..GROUP {
-                total[p][i] = if B::RUN_FITS_16_BITS {
+            for t in 0..TILE {
+                totals[p][t] = if B::RUN_FITS_16_BITS {
                     // Of each 32 bits the lower 16 times the scale, the upper times zero.
-                    _mm512_dpwssd_epi32(total[p][i], sums[p][i], scales)
+                    dpwssd(totals[p][t], sums[p][t], scales)
                 } else {
-                    _mm512_add_epi32(total[p][i], _mm512_mullo_epi32(sums[p][i], scales))
+                    _mm512_add_epi32(totals[p][t], _mm512_mullo_epi32(sums[p][t], scales))
                 };
             }
         }
     }
-    total
-}
-
-/// The sums of products of run `run`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn sums_256<B: Wide256>(panels: [&Panel256; 2], tile: &Tile256, first: usize, run: usize) -> [[__m512i; GROUP]; 2] {
-    let mut sums = [[load(&panels[0].bias[run]); GROUP], [load(&panels[1].bias[run]); GROUP]];
-    for k in run * B::RUN / 4..(run + 1) * B::RUN / 4 {
-        let weights = [load(&panels[0].quants[k]), load(&panels[1].quants[k])];
-        let fours = tile.quants[k].as_chunks::<4>().0;
-        for i in 0..GROUP {
-            let four = _mm512_set1_epi32(i32::from_le_bytes(fours[first + i]));
-            for p in 0..2 {
-                sums[p][i] = _mm512_dpbusd_epi32(sums[p][i], four, weights[p]);
-            }
-        }
-    }
-    sums
+    totals
 }
 
 /// The sum over the sub-blocks of sub-min times sum of activations.
@@ -141,7 +132,7 @@ fn min_sums<B: Wide256>(panel: &Panel256, tile: &Tile256, t: usize) -> __m512i {
     for pair in 0..B::SUB_BLOCKS / 2 {
         let activations = if B::SUB_BLOCKS == 16 { tile.sums16[pair][t] } else { tile.sums32[pair][t] };
         let activations = _mm512_set1_epi32(bytemuck::cast(activations));
-        sums = _mm512_dpwssd_epi32(sums, load(&panel.sub_mins[pair]), activations);
+        sums = dpwssd(sums, load(&panel.sub_mins[pair]), activations);
     }
     sums
 }

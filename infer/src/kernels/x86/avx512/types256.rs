@@ -59,7 +59,7 @@ fn each_twice(factors: __m128i) -> __m512i {
 
 impl Wide256 for Q4_K {
     const SUB_BLOCKS: usize = 8;
-    const RUN: usize = 32;
+    const RUN: usize = 16;
     const MAX: u8 = 15;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]

@@ -74,3 +74,18 @@ pub(super) fn store_floats(to: &mut [f32; 16], from: __m512) {
     // SAFETY: 64 bytes can be written there, and this store asks no alignment.
     unsafe { _mm512_storeu_ps(to.as_mut_ptr(), from) }
 }
+
+/// Adds, to each 32 bits of `acc`, the products of both 16-bit halves of `a` with those of `b`.
+///
+/// The intrinsic means the same, but the compiler takes it apart into a multiplication and an addition, to shorten chains
+/// that are not waited for here. Where the products keep both vector ports busy that is a tenth of the time.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn dpwssd(mut acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    // SAFETY: this function is compiled for the feature; the instruction touches nothing but the registers.
+    unsafe {
+        std::arch::asm!("vpdpwssd {0}, {1}, {2}", inout(zmm_reg) acc, in(zmm_reg) a, in(zmm_reg) b,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
