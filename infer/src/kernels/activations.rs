@@ -363,10 +363,10 @@ fn quantize_row(isa: Isa, x: &[f32], layout: Layout, mut lines: &mut [Line]) {
 fn quantize_tile<L: Gemm>(level: L, x: &[f32], layout: Layout, lines: &mut [Line]) {
     let (lines_32, lines_256) = lines.split_at_mut(layout.tile_32_lines());
     if layout.formats.contains(Formats::Q8) {
-        tile::pack_32(level, x, layout.cols, cast_slice_mut(lines_32), L::ORDER);
+        tile::pack_32(level, x, layout.cols, cast_slice_mut(lines_32));
     }
     if layout.formats.contains(Formats::Q8K) {
-        tile::pack_256(level, x, layout.cols, cast_slice_mut(lines_256), L::ORDER);
+        tile::pack_256(level, x, layout.cols, cast_slice_mut(lines_256));
     }
 }
 

@@ -11,7 +11,7 @@ use super::formats::{Format32, Format256};
 use super::level::Level;
 use super::matmul::Sink;
 use super::panel::{Line, Order, PANEL, Panel32, Panel256, Plane};
-use super::tile::{TILE, Tile32, Tile256};
+use super::tile::{self, TILE, Tile32, Tile256, Woven32};
 
 /// Rows of a pair of panels.
 pub(super) const PAIR: usize = 2 * PANEL;
@@ -34,6 +34,18 @@ pub(super) struct Product {
 pub(super) trait Gemm: Level {
     /// How it wants its operands.
     const ORDER: Order;
+
+    /// See [`tile::interleave_32`].
+    fn interleave_32(self, tokens: &[Woven32; TILE], tiles: &mut [Tile32]) {
+        tile::interleave_32(tokens, tiles, Self::ORDER);
+    }
+    /// See [`tile::interleave_256`].
+    fn interleave_256(self, tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64]) {
+        tile::interleave_256(tokens, to, Self::ORDER);
+    }
+
+    /// Asks for memory that will be written to soon; whether there is any is not looked at.
+    fn expect_write(self, _at: *const f32) {}
 
     /// Makes a panel of rows of blocks.
     fn panel_32<B: Format32>(self, rows: [&[B]; PANEL], panel: &mut [Panel32]);
@@ -58,7 +70,7 @@ pub(super) fn rows_32<L: Gemm, B: Format32>(
     let product = |panels: [&[Panel32]; 2], tile: usize, out: &mut Product| {
         level.product_32::<B>(panels, acts.tile_32(tile), out);
     };
-    all_rows(rows, per_row, acts.tokens(), scratch, sink, make, product);
+    all_rows(level, rows, per_row, acts.tokens(), scratch, sink, make, product);
 }
 
 /// The same with blocks of 256.
@@ -74,11 +86,13 @@ pub(super) fn rows_256<L: Gemm, B: Format256>(
     let product = |panels: [&[Panel256]; 2], tile: usize, out: &mut Product| {
         level.product_256::<B>(panels, acts.tile_256(tile), out);
     };
-    all_rows(rows, per_row, acts.tokens(), scratch, sink, make, product);
+    all_rows(level, rows, per_row, acts.tokens(), scratch, sink, make, product);
 }
 
 /// As many panels as fit the scratch memory, then all tiles with them; then the next rows.
-fn all_rows<B, P: Pod>(
+#[expect(clippy::too_many_arguments, reason = "what both kinds of blocks have in common")]
+fn all_rows<L: Gemm, B, P: Pod>(
+    level: L,
     rows: &[B],
     per_row: usize,
     tokens: usize,
@@ -105,9 +119,20 @@ fn all_rows<B, P: Pod>(
         for tile in 0..tokens.div_ceil(TILE) {
             for (p, pair) in panels.chunks_exact(2 * per_row).enumerate() {
                 let (one, other) = pair.split_at(per_row);
+                expect(level, first + p * PAIR, tile * TILE, sink);
                 product([one, other], tile, &mut work);
                 keep(&work.out, first + p * PAIR, count, tile * TILE, tokens, sink);
             }
+        }
+    }
+}
+
+/// Asks for the lines that the results of a pair of panels and a tile will be written to. They are a row of outputs apart,
+/// and waiting for each would cost more than the products can hide.
+fn expect<L: Gemm>(level: L, row: usize, token: usize, sink: Sink<'_>) {
+    for t in token..token + TILE {
+        for panel in 0..2 {
+            level.expect_write(sink.address(row + panel * PANEL, t));
         }
     }
 }

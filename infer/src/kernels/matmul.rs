@@ -143,6 +143,11 @@ impl Sink<'_> {
         Self { first: self.first + row, rows: self.rows - row, ..self }
     }
 
+    /// Where the result of a row and a token goes, if there are such.
+    pub(super) fn address(&self, row: usize, token: usize) -> *const f32 {
+        self.out.address(self.first + token * self.stride + row)
+    }
+
     /// Writes the result of a row and a token, both counted from the first that this sink is for.
     #[inline(always)]
     pub(super) fn put(&self, row: usize, token: usize, value: f32) {

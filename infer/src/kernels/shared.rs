@@ -23,6 +23,11 @@ impl<'a> SharedOut<'a> {
         Self(unsafe { std::slice::from_raw_parts(start, len) })
     }
 
+    /// Where element `index` is, if there is one.
+    pub(super) fn address(self, index: usize) -> *const f32 {
+        self.0.as_ptr().cast::<f32>().wrapping_add(index)
+    }
+
     /// Writes element `index`.
     #[inline(always)]
     pub(super) fn set(self, index: usize, value: f32) {

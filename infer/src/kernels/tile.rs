@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::activations::{WEAVE, woven};
-use super::level::Level;
+use super::gemm::Gemm;
 use super::panel::Order;
 use super::quantize::{RowQ8, RowQ8K};
 
@@ -38,6 +38,26 @@ pub(super) struct Tile256 {
     unused: [u32; 8],
 }
 
+/// The quants of a block of 32 of each of [`WEAVE`] blocks, as [`Level::row_q8`] leaves them.
+pub(super) type Woven32 = [[i8; 4]; 8 * WEAVE];
+
+/// Interleaves the quants of up to [`WEAVE`] blocks of 32 of each token.
+pub(super) fn interleave_32(tokens: &[Woven32; TILE], tiles: &mut [Tile32], order: Order) {
+    for (b, tile) in tiles.iter_mut().enumerate() {
+        for (t, quants) in tokens.iter().enumerate() {
+            let block: [[i8; 4]; 8] = std::array::from_fn(|k| quants[woven(b, k)]);
+            put(&mut tile.quants, &block, t, order);
+        }
+    }
+}
+
+/// Interleaves the quants of a block of 256 of each token.
+pub(super) fn interleave_256(tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64], order: Order) {
+    for (t, quants) in tokens.iter().enumerate() {
+        put(to, bytemuck::cast_ref::<_, [[i8; 4]; 64]>(quants), t, order);
+    }
+}
+
 /// Stores `quants` (of one block) as those of token `t`.
 #[inline]
 fn put<const N: usize>(to: &mut [[u8; 32]], quants: &[[i8; 4]; N], t: usize, order: Order) {
@@ -50,43 +70,45 @@ fn put<const N: usize>(to: &mut [[u8; 32]], quants: &[[i8; 4]; N], t: usize, ord
 
 /// The tile of up to [`TILE`] tokens, whose elements are in `rows` of `cols`, in blocks of 32. Tokens that are missing are
 /// zero.
-pub(super) fn pack_32<L: Level>(level: L, rows: &[f32], cols: usize, tile: &mut [Tile32], order: Order) {
-    let mut quants = [[0i8; 4]; 8 * WEAVE];
+pub(super) fn pack_32<L: Gemm>(level: L, rows: &[f32], cols: usize, tile: &mut [Tile32]) {
+    let mut quants: [Woven32; TILE] = Zeroable::zeroed();
     let (mut scales, mut sums, mut scaled_sums) = ([0.0; WEAVE], [0; WEAVE], [0.0; WEAVE]);
-    tile.fill(Tile32::zeroed());
-    for (t, row) in rows.chunks_exact(cols).enumerate() {
-        for (blocks, tile) in row.as_chunks::<32>().0.chunks(WEAVE).zip(tile.chunks_mut(WEAVE)) {
+    let missing = rows.len() / cols..TILE;
+    for (w, tile) in tile.chunks_mut(WEAVE).enumerate() {
+        for (t, (row, quants)) in rows.chunks_exact(cols).zip(&mut quants).enumerate() {
+            let blocks = &row.as_chunks::<32>().0[w * WEAVE..][..tile.len()];
             level.row_q8(
                 blocks,
                 &mut RowQ8 {
-                    quants: bytemuck::cast_slice_mut(&mut quants),
+                    quants: bytemuck::cast_slice_mut(quants),
                     scales: &mut scales,
                     sums: &mut sums,
                     scaled_sums: &mut scaled_sums,
                 },
             );
             for (b, tile) in tile.iter_mut().enumerate() {
-                let block: [[i8; 4]; 8] = std::array::from_fn(|k| quants[woven(b, k)]);
-                put(&mut tile.quants, &block, t, order);
-                tile.scales[t] = scales[b];
-                tile.scaled_sums[t] = scaled_sums[b];
+                (tile.scales[t], tile.scaled_sums[t]) = (scales[b], scaled_sums[b]);
             }
+        }
+        level.interleave_32(&quants, tile);
+        for tile in tile {
+            tile.scales[missing.clone()].fill(0.0);
+            tile.scaled_sums[missing.clone()].fill(0.0);
         }
     }
 }
 
 /// The same in blocks of 256.
-pub(super) fn pack_256<L: Level>(level: L, rows: &[f32], cols: usize, tile: &mut [Tile256], order: Order) {
-    let mut quants = [0i8; 256];
+pub(super) fn pack_256<L: Gemm>(level: L, rows: &[f32], cols: usize, tile: &mut [Tile256]) {
+    let mut quants = [[0i8; 256]; TILE];
     let (mut scale, mut sums16, mut sums32) = ([0.0], [0; 16], [0; 8]);
-    tile.fill(Tile256::zeroed());
-    for (t, row) in rows.chunks_exact(cols).enumerate() {
-        for (block, tile) in row.as_chunks::<256>().0.iter().zip(&mut *tile) {
+    let missing = rows.len() / cols..TILE;
+    for (b, tile) in tile.iter_mut().enumerate() {
+        for (t, (row, quants)) in rows.chunks_exact(cols).zip(&mut quants).enumerate() {
             level.row_q8k(
-                std::slice::from_ref(block),
-                &mut RowQ8K { quants: &mut quants, scales: &mut scale, sums16: &mut sums16, sums32: &mut sums32 },
+                std::slice::from_ref(&row.as_chunks::<256>().0[b]),
+                &mut RowQ8K { quants, scales: &mut scale, sums16: &mut sums16, sums32: &mut sums32 },
             );
-            put(&mut tile.quants, bytemuck::cast_ref::<_, [[i8; 4]; 64]>(&quants), t, order);
             for (to, pair) in tile.sums16.iter_mut().zip(bytemuck::cast_ref::<_, [[i16; 2]; 8]>(&sums16)) {
                 to[t] = *pair;
             }
@@ -94,6 +116,14 @@ pub(super) fn pack_256<L: Level>(level: L, rows: &[f32], cols: usize, tile: &mut
                 to[t] = *pair;
             }
             tile.scales[t] = scale[0];
+        }
+        level.interleave_256(&quants, &mut tile.quants);
+        tile.scales[missing.clone()].fill(0.0);
+        for to in &mut tile.sums16 {
+            to[missing.clone()].fill([0; 2]);
+        }
+        for to in &mut tile.sums32 {
+            to[missing.clone()].fill([0; 2]);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Kernels for AVX-512 with VNNI. What gains nothing from longer vectors is done by those for AVX2.
 
+use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+
 use crate::kernels::activations::{Q8, Q8K};
 use crate::kernels::formats::{Float, Format32, Format256};
 use crate::kernels::gemm::{Gemm, Product};
@@ -8,7 +10,7 @@ use crate::kernels::level::Level;
 use crate::kernels::matmul::Sink;
 use crate::kernels::panel::{Order, PANEL, Panel32, Panel256};
 use crate::kernels::quantize::{RowQ8, RowQ8K};
-use crate::kernels::tile::{Tile32, Tile256};
+use crate::kernels::tile::{TILE, Tile32, Tile256, Woven32};
 
 mod block256;
 mod block32;
@@ -16,6 +18,8 @@ mod float;
 mod panel;
 mod peak;
 mod product;
+mod tile;
+mod transpose;
 mod types256;
 mod types32;
 mod vector;
@@ -59,6 +63,21 @@ impl Level for Avx512Vnni {
 impl Gemm for Avx512Vnni {
     // `vpdpbusd` takes four bytes of each operand, and the first without signs.
     const ORDER: Order = Order { group: 4, offset: 128 };
+
+    fn interleave_32(self, tokens: &[Woven32; TILE], tiles: &mut [Tile32]) {
+        // SAFETY: the token proves the features.
+        unsafe { tile::interleave_32(tokens, tiles) }
+    }
+
+    fn interleave_256(self, tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64]) {
+        // SAFETY: the token proves the features.
+        unsafe { tile::interleave_256(tokens, to) }
+    }
+
+    fn expect_write(self, at: *const f32) {
+        // SAFETY: every processor that has AVX-512 has this instruction, and it takes any address.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
+    }
 
     fn panel_32<B: Format32>(self, rows: [&[B]; PANEL], panel: &mut [Panel32]) {
         // SAFETY: the token proves the features.

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::block32::Wide32;
 use super::block256::Wide256;
+use super::transpose::transposed;
 use super::vector::*;
 use crate::kernels::gemm::Gemm;
 use crate::kernels::isa::Avx512Vnni;
@@ -107,41 +108,4 @@ fn add_offset_times(sums: __m512i, quants: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn store_8_floats(plane: &mut Plane<f32>, i: usize, values: __m256) {
     crate::kernels::x86::avx2::vector::store_floats(&mut plane.as_chunks_mut::<8>().0[i], values);
-}
-
-/// Sixteen rows of sixteen numbers of 32 bits, as columns.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
-    let zero = _mm512_setzero_si512();
-    // Within the quarters of the vectors: of four rows, number `i` of each quarter.
-    let mut fours = [[zero; 4]; 4];
-    for (four, r) in fours.iter_mut().zip(rows.as_chunks::<4>().0) {
-        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(r[0], r[1]), _mm512_unpackhi_epi32(r[0], r[1]));
-        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(r[2], r[3]), _mm512_unpackhi_epi32(r[2], r[3]));
-        *four = [
-            _mm512_unpacklo_epi64(ab_low, cd_low),
-            _mm512_unpackhi_epi64(ab_low, cd_low),
-            _mm512_unpacklo_epi64(ab_high, cd_high),
-            _mm512_unpackhi_epi64(ab_high, cd_high),
-        ];
-    }
-    // Then the quarters themselves.
-    let mut out = [zero; 16];
-    for i in 0..4 {
-        let (ab_low, ab_high) = quarters(fours[0][i], fours[1][i]);
-        let (cd_low, cd_high) = quarters(fours[2][i], fours[3][i]);
-        out[i] = _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_low, cd_low);
-        out[4 + i] = _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_low, cd_low);
-        out[8 + i] = _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_high, cd_high);
-        out[12 + i] = _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_high, cd_high);
-    }
-    out
-}
-
-/// The first two quarters of both vectors, and the last two.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn quarters(a: __m512i, b: __m512i) -> (__m512i, __m512i) {
-    (_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b))
 }

@@ -51,9 +51,6 @@ fn sums_32(panels: [&Panel32; 2], tile: &Tile32) -> [[__m512i; TILE]; 2] {
     sums
 }
 
-/// Tokens that a block of 256 meets at a time: registers for two levels of sums.
-const GROUP: usize = 8;
-
 /// A pair of panels of blocks of 256 with a tile.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn blocks_256<B: Wide256>(panels: [&[Panel256]; 2], tile: &[Tile256], work: &mut Product) {

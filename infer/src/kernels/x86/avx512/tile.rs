@@ -1,0 +1,45 @@
+//! Interleaving the quants of tokens, sixteen rows of a matrix of four-byte groups at a time.
+
+use std::arch::x86_64::*;
+
+use super::transpose::transposed;
+use super::vector::*;
+use crate::kernels::activations::WEAVE;
+use crate::kernels::gemm::Gemm;
+use crate::kernels::isa::Avx512Vnni;
+use crate::kernels::tile::{TILE, Tile32, Woven32};
+
+/// See [`tile::interleave_32`](crate::kernels::tile::interleave_32).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn interleave_32(tokens: &[Woven32; TILE], tiles: &mut [Tile32]) {
+    let vectors: &[[[i8; 64]; 8]; TILE] = bytemuck::cast_ref(tokens);
+    for k in (0..8).step_by(2) {
+        // The same group of each block; of all tokens, then the next group of all tokens.
+        let rows: [__m512i; WEAVE] = std::array::from_fn(|i| load(&vectors[i % TILE][k + i / TILE]));
+        for (tile, column) in tiles.iter_mut().zip(transposed(rows)) {
+            let quants: &mut [[u8; 64]; 4] = bytemuck::cast_mut(&mut tile.quants);
+            store(&mut quants[k / 2], with_offset(column));
+        }
+    }
+}
+
+/// See [`tile::interleave_256`](crate::kernels::tile::interleave_256).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn interleave_256(tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64]) {
+    let vectors: &[[[i8; 64]; 4]; TILE] = bytemuck::cast_ref(tokens);
+    for (half, to) in to.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let rows: [__m512i; 16] = std::array::from_fn(|i| load(&vectors[i % TILE][2 * half + i / TILE]));
+        let (first, second) = to.split_at_mut(16);
+        for ((first, second), column) in first.iter_mut().zip(second).zip(transposed(rows)) {
+            let column = with_offset(column);
+            crate::kernels::x86::avx2::vector::store(first, _mm512_castsi512_si256(column));
+            crate::kernels::x86::avx2::vector::store(second, _mm512_extracti64x4_epi64::<1>(column));
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn with_offset(quants: __m512i) -> __m512i {
+    _mm512_add_epi8(quants, _mm512_set1_epi8(Avx512Vnni::ORDER.offset as i8))
+}
