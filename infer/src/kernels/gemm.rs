@@ -4,12 +4,12 @@
 //! unpacked once per call, its panel stays in the second-level cache, and the price of a block's scale is shared by the
 //! lanes of a vector. The sums are those of the [specification](super), block by block in the same order.
 
-use bytemuck::{Pod, Zeroable, cast_slice_mut};
+use bytemuck::{AnyBitPattern, Pod, Zeroable, cast_slice_mut};
 
 use super::activations::Activations;
 use super::formats::{Format32, Format256};
 use super::level::Level;
-use super::matmul::Sink;
+use super::matmul::{Gathered, Sink};
 use super::panel::{Line, Order, PANEL, Panel32, Panel256, Plane};
 use super::tile::{self, TILE, Tile32, Tile256, Woven32};
 
@@ -57,11 +57,10 @@ pub(super) trait Gemm: Level {
     fn product_256<B: Format256>(self, panels: [&[Panel256]; 2], tile: &[Tile256], out: &mut Product);
 }
 
-/// Multiplies `rows` of `per_row` blocks of 32 with all tokens; `scratch` has room for a pair of panels.
+/// Multiplies `rows` of blocks of 32 with all tokens; `scratch` has room for a pair of panels.
 pub(super) fn rows_32<L: Gemm, B: Format32>(
     level: L,
-    rows: &[B],
-    per_row: usize,
+    rows: &Gathered<'_>,
     acts: &Activations,
     scratch: &mut [Line],
     sink: Sink<'_>,
@@ -70,14 +69,13 @@ pub(super) fn rows_32<L: Gemm, B: Format32>(
     let product = |panels: [&[Panel32]; 2], tile: usize, out: &mut Product| {
         level.product_32::<B>(panels, acts.tile_32(tile), out);
     };
-    all_rows(level, rows, per_row, acts.tokens(), scratch, sink, make, product);
+    all_rows(level, rows, acts.tokens(), scratch, sink, make, product);
 }
 
 /// The same with blocks of 256.
 pub(super) fn rows_256<L: Gemm, B: Format256>(
     level: L,
-    rows: &[B],
-    per_row: usize,
+    rows: &Gathered<'_>,
     acts: &Activations,
     scratch: &mut [Line],
     sink: Sink<'_>,
@@ -86,35 +84,32 @@ pub(super) fn rows_256<L: Gemm, B: Format256>(
     let product = |panels: [&[Panel256]; 2], tile: usize, out: &mut Product| {
         level.product_256::<B>(panels, acts.tile_256(tile), out);
     };
-    all_rows(level, rows, per_row, acts.tokens(), scratch, sink, make, product);
+    all_rows(level, rows, acts.tokens(), scratch, sink, make, product);
 }
 
 /// As many panels as fit the scratch memory, then all tiles with them; then the next rows.
-#[expect(clippy::too_many_arguments, reason = "what both kinds of blocks have in common")]
-fn all_rows<L: Gemm, B, P: Pod>(
+fn all_rows<L: Gemm, B: AnyBitPattern, P: Pod>(
     level: L,
-    rows: &[B],
-    per_row: usize,
+    rows: &Gathered<'_>,
     tokens: usize,
     scratch: &mut [Line],
     sink: Sink<'_>,
     make: impl Fn([&[B]; PANEL], &mut [P]),
     product: impl Fn([&[P]; 2], usize, &mut Product),
 ) {
+    let (count, per_row) = (rows.rows, rows.per_row);
     let lines = size_of::<P>() / size_of::<Line>();
     let whole = scratch.len() / lines * lines;
     let panels: &mut [P] = cast_slice_mut(&mut scratch[..whole]);
     let most_pairs = panels.len() / (2 * per_row);
     assert!(most_pairs > 0, "scratch memory for {} blocks, two panels have {}", panels.len(), 2 * per_row);
-    let count = rows.len() / per_row;
     let mut work = Product::zeroed();
     for first in (0..count).step_by(most_pairs * PAIR) {
         let pairs = (count - first).div_ceil(PAIR).min(most_pairs);
         let panels = &mut panels[..pairs * 2 * per_row];
         for (p, panel) in panels.chunks_exact_mut(per_row).enumerate() {
             // Beyond the last row stands the last row again; its results are not kept.
-            let row = |i: usize| &rows[(first + p * PANEL + i).min(count - 1) * per_row..][..per_row];
-            make(std::array::from_fn(row), panel);
+            make(std::array::from_fn(|i| rows.row((first + p * PANEL + i).min(count - 1))), panel);
         }
         for tile in 0..tokens.div_ceil(TILE) {
             for (p, pair) in panels.chunks_exact(2 * per_row).enumerate() {

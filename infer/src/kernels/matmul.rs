@@ -1,6 +1,8 @@
 //! Matrix products: rows of weights with the activations of one token or many.
 
-use bytemuck::cast_slice;
+use std::ops::Range;
+
+use bytemuck::{AnyBitPattern, cast_slice};
 
 use super::activations::{Activations, Arrangement, Formats};
 use super::blocks;
@@ -99,24 +101,29 @@ pub fn matmul(
     if tokens == 0 || total == 0 {
         return;
     }
-    // The same number of pieces of each part, so that a task number says at once which piece of which part it is.
+    // The same number of pieces of each run, so that a task number says at once which piece of which run it is.
     let most = if tokens == 1 { ONE_TOKEN_PIECE } else { PIECE.end };
     let piece = (total / (pool.threads() * PIECES_PER_THREAD)).clamp(PIECE.start, most);
-    let pieces = total.div_ceil(piece).div_ceil(parts.len());
+    let runs = runs(parts).count();
+    let pieces = total.div_ceil(piece).div_ceil(runs);
     let out = SharedOut::new(out);
     let (scratch, per_thread) = panels.parts();
-    each_with_scratch(pool, parts.len() * pieces, scratch, per_thread, &|task, scratch| {
-        let (part, piece) = (&parts[task / pieces], task % pieces);
-        let rows = part.rows();
+    each_with_scratch(pool, runs * pieces, scratch, per_thread, &|task, scratch| {
+        let (run, piece) = (self::runs(parts).nth(task / pieces).expect("one of the runs"), task % pieces);
+        let rows: usize = run.iter().map(Part::rows).sum();
         let at = |piece: usize| rows.min((rows * piece / pieces).next_multiple_of(ROWS));
         let (begin, end) = (at(piece), at(piece + 1));
         if begin < end {
-            let bytes = &part.bytes[begin * part.row_bytes()..end * part.row_bytes()];
-            // No other task has these rows: the pieces of a part are disjoint, and so are the parts.
-            let sink = Sink { out, stride, first: part.first_out + begin, rows: end - begin };
-            Piece { isa, bytes, acts, scratch, sink }.multiply(part.ty);
+            // No other task has these rows: the pieces of a run are disjoint, and so are the parts.
+            let sink = Sink { out, stride, first: run[0].first_out + begin, rows: end - begin };
+            Piece { isa, run, rows: begin..end, acts, scratch, sink }.multiply(run[0].ty);
         }
     });
+}
+
+/// Neighbouring parts whose rows follow one another, as pages of one matrix do: they are multiplied as if they were one.
+fn runs<'a, 'b>(parts: &'a [Part<'b>]) -> impl Iterator<Item = &'a [Part<'b>]> {
+    parts.chunk_by(|a, b| a.ty == b.ty && a.cols == b.cols && a.first_out + a.rows() == b.first_out)
 }
 
 /// Where the results of some rows go, which no other task has.
@@ -135,10 +142,6 @@ impl Sink<'_> {
     }
 
     /// The same for the rows from `row` on.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "other levels know one way of going through rows")
-    )]
     pub(super) fn skip_rows(self, row: usize) -> Self {
         Self { first: self.first + row, rows: self.rows - row, ..self }
     }
@@ -170,13 +173,15 @@ impl Sink<'_> {
 /// Some rows of one type, to be multiplied with all tokens by one thread.
 struct Piece<'a> {
     isa: Isa,
-    bytes: &'a [u8],
+    run: &'a [Part<'a>],
+    /// Counted from the first of the run.
+    rows: Range<usize>,
     acts: &'a Activations,
     scratch: &'a mut [Line],
     sink: Sink<'a>,
 }
 
-impl Piece<'_> {
+impl<'a> Piece<'a> {
     fn multiply(self, ty: TensorType) {
         match ty {
             TensorType::F32 => self.floats::<blocks::F32>(),
@@ -199,52 +204,100 @@ impl Piece<'_> {
         }
     }
 
-    /// Calls `rows` for each tile of tokens, with views of them.
-    fn each_tile<V>(&self, view: impl Fn(usize) -> V, rows: impl Fn(&[V], Sink<'_>)) {
+    /// The parts' rows that are this piece's, with the number of the first of them in the piece.
+    fn stretches<B: AnyBitPattern>(&self) -> impl Iterator<Item = (usize, &[B])> {
+        let mut first = 0;
+        self.run.iter().filter_map(move |part| {
+            let (begin, end) = (first, first + part.rows());
+            first = end;
+            let (from, to) = (begin.max(self.rows.start), end.min(self.rows.end));
+            let bytes = |row: usize| (row - begin) * part.row_bytes();
+            (from < to).then(|| (from - self.rows.start, cast_slice(&part.bytes[bytes(from)..bytes(to)])))
+        })
+    }
+
+    /// Calls `rows` for each stretch of rows and tile of tokens, with views of the tokens.
+    fn each_tile<V, B: AnyBitPattern>(&self, view: impl Fn(usize) -> V, rows: impl Fn(&[B], &[V], Sink<'_>)) {
         let tokens = self.acts.tokens();
-        for first in (0..tokens).step_by(TILE) {
-            let len = TILE.min(tokens - first);
-            // Beyond the tile's length the last token again.
-            let views: [V; TILE] = std::array::from_fn(|t| view(first + t.min(len - 1)));
-            rows(&views[..len], self.sink.skip_tokens(first));
+        for (first_row, stretch) in self.stretches() {
+            for first in (0..tokens).step_by(TILE) {
+                let len = TILE.min(tokens - first);
+                // Beyond the tile's length the last token again.
+                let views: [V; TILE] = std::array::from_fn(|t| view(first + t.min(len - 1)));
+                rows(stretch, &views[..len], self.sink.skip_rows(first_row).skip_tokens(first));
+            }
         }
     }
 
     fn blocks32<B: Format32>(self) {
-        let (rows, per_row) = (cast_slice::<u8, B>(self.bytes), self.acts.cols() / 32);
+        let per_row = self.acts.cols() / 32;
         match self.acts.arrangement() {
             Arrangement::Rows => self.each_tile(
                 |t| self.acts.q8(t),
-                |tokens, sink| with_level!(self.isa, level => level.rows32(rows, per_row, tokens, sink)),
+                |rows, tokens, sink| with_level!(self.isa, level => level.rows32::<B>(rows, per_row, tokens, sink)),
             ),
             Arrangement::Tiles => with_gemm!(
                 self.isa,
-                level => gemm::rows_32(level, rows, per_row, self.acts, self.scratch, self.sink),
+                level => gemm::rows_32::<_, B>(level, &self.gathered(per_row), self.acts, self.scratch, self.sink),
                 _ => unreachable!("matmul has checked that the level has products of tiles")
             ),
         }
     }
 
     fn blocks256<B: Format256>(self) {
-        let (rows, per_row) = (cast_slice::<u8, B>(self.bytes), self.acts.cols() / 256);
+        let per_row = self.acts.cols() / 256;
         match self.acts.arrangement() {
             Arrangement::Rows => self.each_tile(
                 |t| self.acts.q8k(t),
-                |tokens, sink| with_level!(self.isa, level => level.rows256(rows, per_row, tokens, sink)),
+                |rows, tokens, sink| with_level!(self.isa, level => level.rows256::<B>(rows, per_row, tokens, sink)),
             ),
             Arrangement::Tiles => with_gemm!(
                 self.isa,
-                level => gemm::rows_256(level, rows, per_row, self.acts, self.scratch, self.sink),
+                level => gemm::rows_256::<_, B>(level, &self.gathered(per_row), self.acts, self.scratch, self.sink),
                 _ => unreachable!("matmul has checked that the level has products of tiles")
             ),
         }
     }
 
+    /// The rows one by one, wherever they lie.
+    fn gathered(&self, per_row: usize) -> Gathered<'a> {
+        Gathered { run: self.run, first: self.rows.start, rows: self.rows.len(), per_row }
+    }
+
     fn floats<E: Float>(self) {
-        let (rows, cols) = (cast_slice::<u8, E>(self.bytes), self.acts.cols());
+        let cols = self.acts.cols();
         self.each_tile(
             |t| self.acts.float(t),
-            |tokens, sink| with_level!(self.isa, level => level.rows_of_floats(rows, cols, tokens, sink)),
+            |rows, tokens, sink| with_level!(self.isa, level => level.rows_of_floats::<E>(rows, cols, tokens, sink)),
         );
+    }
+}
+
+/// Rows of a run: they may lie in several parts.
+#[derive(Clone, Copy)]
+pub(super) struct Gathered<'a> {
+    run: &'a [Part<'a>],
+    /// Of the run.
+    first: usize,
+    pub(super) rows: usize,
+    /// Blocks of a row.
+    pub(super) per_row: usize,
+}
+
+impl<'a> Gathered<'a> {
+    /// Row `row` of these.
+    ///
+    /// # Panics
+    ///
+    /// There is no such row.
+    pub(super) fn row<B: AnyBitPattern>(&self, row: usize) -> &'a [B] {
+        let mut row = self.first + row;
+        for part in self.run {
+            if row < part.rows() {
+                return cast_slice(&part.bytes[row * part.row_bytes()..][..part.row_bytes()]);
+            }
+            row -= part.rows();
+        }
+        panic!("a row beyond those of the run")
     }
 }

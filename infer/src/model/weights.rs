@@ -126,6 +126,8 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         self.scheduler.begin_step(step);
         let most = if self.scheduler.streaming() { STREAMING_BATCH } else { BATCH };
         while self.scheduler.next_batch(most, &mut self.batch)? {
+            // In the order of the plan, so that pages that follow one another are multiplied as one.
+            self.batch.sort_unstable_by_key(|lease| lease.page());
             let mut parts = [Part { ty: TensorType::F32, cols: 0, bytes: &[], first_out: 0 }; BATCH];
             for (part, lease) in parts.iter_mut().zip(&self.batch) {
                 let rows = self.layout.rows[lease.page().index()];
