@@ -1,7 +1,7 @@
 //! Elementary functions with the same bits everywhere.
 //!
-//! A system's `expf` differs between systems. These are made of single additions, multiplications and divisions, whose
-//! results IEEE 754 fixes, and without branches, so that loops over them become vector code.
+//! A system's `expf` differs between systems. These are made of additions, multiplications, fused or not, and divisions,
+//! whose results IEEE 754 fixes, and without branches, so that loops over them become vector code.
 
 /// `e` to the power of `x`, within 2 units in the last place; zero below -104 and infinity above 88.8.
 #[inline(always)]
@@ -13,17 +13,17 @@ pub(super) fn exp(x: f32) -> f32 {
     // Comparisons that a NaN fails, so that it goes through.
     let x = if x < -104.0 { -104.0 } else { x };
     let x = if x > 89.0 { 89.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, SHIFT);
     let n = shifted - SHIFT;
-    let r = (x - n * LN_2.0) - n * LN_2.1;
+    let r = n.mul_add(-LN_2.1, n.mul_add(-LN_2.0, x));
     // Coefficients: Cephes, expf.
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let p = (p * (r * r) + r) + 1.0;
+    let p = 1.987_569_1e-4f32;
+    let p = p.mul_add(r, 1.398_2e-3);
+    let p = p.mul_add(r, 8.333_452e-3);
+    let p = p.mul_add(r, 4.166_579_6e-2);
+    let p = p.mul_add(r, 1.666_666_5e-1);
+    let p = p.mul_add(r, 0.5);
+    let p = p.mul_add(r * r, r) + 1.0;
     // Two steps, because two to the power of -150 is not a float, but the product with it may be.
     let n = shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
     let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);

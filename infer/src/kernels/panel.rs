@@ -54,6 +54,9 @@ pub(super) struct Panel256 {
     pub(super) bias: [Plane<i32>; 32],
     /// The mins of sub-blocks, two neighbours together; 4 or 8 pairs.
     pub(super) sub_mins: [Plane<[i16; 2]>; 8],
+    /// The sub-scales times what a level has taken off the quants to centre them, two neighbours together; for types with
+    /// 8 sub-blocks, where a level does so.
+    pub(super) centres: [Plane<[i16; 2]>; 4],
     pub(super) scales: Plane<f32>,
     pub(super) mins: Plane<f32>,
 }

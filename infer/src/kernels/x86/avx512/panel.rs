@@ -9,7 +9,7 @@ use super::vector::*;
 use crate::kernels::gemm::Gemm;
 use crate::kernels::isa::Avx512Vnni;
 use crate::kernels::panel::{PANEL, Panel32, Panel256, Plane};
-use crate::kernels::x86::avx2::vector::halves;
+use crate::kernels::x86::avx2::vector::{halves, load_half};
 
 /// Makes a panel of rows of blocks of 32.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -51,7 +51,8 @@ pub(super) fn blocks_256<B: Wide256>(rows: [&[B]; PANEL], panel: &mut [Panel256]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn quants_256<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
-    let offset = _mm512_set1_epi8(B::OFFSET_BITS.map_or(0, |bits| 1 << bits));
+    let less = |bits: Option<u32>| bits.map_or(0, |bits| 1 << bits);
+    let offset = _mm512_set1_epi8(less(B::OFFSET_BITS) + less(B::CENTRE_BITS));
     let mut quarters = [[_mm512_setzero_si512(); PANEL]; 4];
     for (r, block) in blocks.iter().enumerate() {
         // SAFETY: this function is compiled for the features.
@@ -80,20 +81,37 @@ fn sub_scales<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
         // SAFETY: this function is compiled for the features.
         *row = unsafe { block.factors() };
     }
-    // Sub-blocks of 32 have their scale twice.
+    // Sub-blocks of 32 have their scale twice, and their min.
     let step = 16 / B::SUB_BLOCKS;
-    for (to, scales) in panel.sub_scales.iter_mut().zip(transposed(rows).into_iter().step_by(step)) {
+    let scales = transposed(rows);
+    for (to, scales) in panel.sub_scales.iter_mut().zip(scales.into_iter().step_by(step)) {
         let whole = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(scales));
         store(to, if B::RUN_FITS_16_BITS { scales } else { whole });
     }
-    if B::HAS_MIN {
-        let mins: [[u8; 16]; PANEL] = std::array::from_fn(|r| blocks[r].sub_mins());
-        for (pair, to) in panel.sub_mins.iter_mut().enumerate().take(B::SUB_BLOCKS / 2) {
-            // Sub-blocks of 32 have their min twice.
-            let min = |r: usize, i: usize| i16::from(mins[r][(2 * pair + i) * step]);
-            *to = std::array::from_fn(|r| [min(r, 0), min(r, 1)]);
+    if let Some(bits) = B::CENTRE_BITS {
+        const { assert!(B::CENTRE_BITS.is_none() || B::SUB_BLOCKS == 8) }
+        for (to, pair) in panel.centres.iter_mut().zip(scales.as_chunks::<4>().0) {
+            let by = _mm512_set1_epi16(1 << bits);
+            let [first, _, second, _] = pair.map(|scales| _mm512_mullo_epi16(scales, by));
+            store(to, lower_halves(first, second));
         }
     }
+    if B::HAS_MIN {
+        for (row, block) in rows.iter_mut().zip(blocks) {
+            *row = _mm512_castsi256_si512(_mm256_cvtepu8_epi16(load_half(&block.sub_mins())));
+        }
+        let pairs = transposed(rows);
+        for (i, to) in panel.sub_mins.iter_mut().enumerate().take(B::SUB_BLOCKS / 2) {
+            store(to, if step == 2 { lower_halves(pairs[2 * i], pairs[2 * i + 1]) } else { pairs[i] });
+        }
+    }
+}
+
+/// The lower 16 of each 32 bits of both.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn lower_halves(first: __m512i, second: __m512i) -> __m512i {
+    _mm512_mask_blend_epi16(0xaaaa_aaaa, first, _mm512_slli_epi32::<16>(second))
 }
 
 /// Adds, to the sum of each row, what the offset of the activations adds to its products with `quants`.

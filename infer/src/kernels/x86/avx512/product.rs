@@ -93,6 +93,17 @@ fn so_far(lanes: &Plane<f32>, b: usize) -> __m512 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn scaled_sums<B: Wide256>(panels: [&Panel256; 2], tile: &Tile256) -> [[__m512i; TILE]; 2] {
     let mut totals = [[_mm512_setzero_si512(); TILE]; 2];
+    if B::CENTRE_BITS.is_some() {
+        for pair in 0..4 {
+            let centres = [load(&panels[0].centres[pair]), load(&panels[1].centres[pair])];
+            for t in 0..TILE {
+                let activations = _mm512_set1_epi32(bytemuck::cast(tile.sums32[pair][t]));
+                for p in 0..2 {
+                    totals[p][t] = dpwssd(totals[p][t], centres[p], activations);
+                }
+            }
+        }
+    }
     for run in 0..256 / B::RUN {
         let mut sums = [[load(&panels[0].bias[run]); TILE], [load(&panels[1].bias[run]); TILE]];
         for k in run * B::RUN / 4..(run + 1) * B::RUN / 4 {

@@ -59,8 +59,10 @@ fn each_twice(factors: __m128i) -> __m512i {
 
 impl Wide256 for Q4_K {
     const SUB_BLOCKS: usize = 8;
-    const RUN: usize = 16;
+    const RUN: usize = 32;
     const MAX: u8 = 15;
+    const CENTRE_BITS: Option<u32> = Some(3);
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn quarters(&self) -> [__m512i; 4] {
