@@ -57,6 +57,18 @@ pub(in crate::kernels) trait Wide256: Vector256 {
     /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
     unsafe fn factors(&self) -> __m512i;
 
+    /// The dot products of eight rows of `per_row` blocks with a token. What lies at `end` and beyond is not asked for in
+    /// advance: another thread may have it.
+    ///
+    /// # Safety
+    ///
+    /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
+    #[inline(always)]
+    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, end: *const Self) -> [f32; 8] {
+        // SAFETY: contract.
+        unsafe { eight_rows(rows, per_row, token, end) }
+    }
+
     /// The sums of the products of four neighbours, which must fit 16 bits; or the pairs of which they are the sums.
     ///
     /// # Safety
@@ -76,7 +88,9 @@ pub(super) fn rows<B: Wide256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>], s
         let end = rows.as_ptr_range().end;
         let (eights, rest) = rows.split_at(rows.len() / (8 * per_row) * 8 * per_row);
         for (i, rows) in eights.chunks_exact(8 * per_row).enumerate() {
-            for (r, value) in eight_rows(rows, per_row, token, end).into_iter().enumerate() {
+            // SAFETY: this function is compiled for the features.
+            let values = unsafe { B::eight_rows(rows, per_row, token, end) };
+            for (r, value) in values.into_iter().enumerate() {
                 sink.put(i * 8 + r, 0, value);
             }
         }
@@ -98,10 +112,10 @@ pub(super) fn rows<B: Wide256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>], s
 }
 
 /// Eight rows and one token. The lanes are the rows, so all are in use whatever the length of a row, and no sum runs across
-/// a vector. What lies at `end` and beyond is not asked for: another thread may have it.
+/// a vector: see [`Wide256::eight_rows`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn eight_rows<B: Wide256>(rows: &[B], per_row: usize, token: &Q8K<'_>, end: *const B) -> [f32; 8] {
+pub(super) fn eight_rows<B: Wide256>(rows: &[B], per_row: usize, token: &Q8K<'_>, end: *const B) -> [f32; 8] {
     let mut acc = [_mm256_setzero_ps(); 8];
     // What follows these eight rows: within them the next bytes are another row's, which has come by already.
     let ahead = (8 * per_row * size_of::<B>()).max(AHEAD);

@@ -5,7 +5,9 @@ use std::arch::x86_64::*;
 use bytemuck::cast_ref;
 
 use super::block256::Wide256;
+use super::six_bit;
 use super::vector::*;
+use crate::kernels::activations::Q8K;
 use crate::kernels::blocks::{IQ4_VALUES, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
 use crate::kernels::x86::avx2::types256::{iq4_xs_scales, q3_k_scales, six_bit_pairs};
 use crate::kernels::x86::avx2::vector::load_half;
@@ -74,6 +76,12 @@ impl Wide256 for Q4_K {
     unsafe fn factors(&self) -> __m512i {
         each_twice(six_bit_pairs(&self.scales).0)
     }
+
+    #[inline(always)]
+    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, end: *const Self) -> [f32; 8] {
+        // SAFETY: contract.
+        unsafe { six_bit::eight_rows(rows, per_row, token, end) }
+    }
 }
 
 impl Wide256 for Q5_K {
@@ -96,6 +104,12 @@ impl Wide256 for Q5_K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn factors(&self) -> __m512i {
         each_twice(six_bit_pairs(&self.scales).0)
+    }
+
+    #[inline(always)]
+    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, end: *const Self) -> [f32; 8] {
+        // SAFETY: contract.
+        unsafe { six_bit::eight_rows(rows, per_row, token, end) }
     }
 }
 

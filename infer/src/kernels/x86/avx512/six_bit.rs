@@ -1,0 +1,173 @@
+//! Eight rows of `Q4_K` or `Q5_K` and one token. What belongs to eight blocks, their scales and mins of six bits and the sums
+//! at the end, is worked out for several blocks in a vector; only the products are left to each row by itself.
+
+use std::arch::x86_64::*;
+
+use super::block256::Wide256;
+use super::vector::*;
+use crate::kernels::activations::Q8K;
+use crate::kernels::blocks::{Q4_K, Q5_K};
+use crate::kernels::x86::avx2::vector::{AHEAD, load_half, prefetch_bytes, store_floats};
+
+/// A block that begins with a scale, a scale of mins, and eight pairs of a sub-scale and a sub-min in six bits each.
+pub(super) trait SixBit: Wide256 {
+    /// These.
+    fn head(&self) -> &[u8; 16];
+}
+
+impl SixBit for Q4_K {
+    fn head(&self) -> &[u8; 16] {
+        bytemuck::bytes_of(self).first_chunk().expect("a block is longer")
+    }
+}
+
+impl SixBit for Q5_K {
+    fn head(&self) -> &[u8; 16] {
+        bytemuck::bytes_of(self).first_chunk().expect("a block is longer")
+    }
+}
+
+/// See [`block256::eight_rows`](super::block256::eight_rows).
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn eight_rows<B: SixBit>(rows: &[B], per_row: usize, token: &Q8K<'_>, end: *const B) -> [f32; 8] {
+    let mut acc = [_mm256_setzero_ps(); 8];
+    let ahead = (8 * per_row * size_of::<B>()).max(AHEAD);
+    for b in 0..per_row {
+        let mut blocks = [&rows[b]; 8];
+        for (r, block) in blocks.iter_mut().enumerate() {
+            *block = &rows[r * per_row + b];
+            let next = std::ptr::from_ref(*block).wrapping_byte_add(ahead);
+            if next < end {
+                prefetch_bytes(next.cast(), size_of::<B>());
+            }
+        }
+        let heads = [heads(&blocks[..4]), heads(&blocks[4..])];
+        let factors = heads.map(|heads| sub_scales_and_mins(heads));
+        let sums = products(&blocks, &factors, &token.quants[b]);
+        let min_sums = min_sums(&factors, &token.sums32[b]);
+        let d = _mm256_set1_ps(token.scales.as_flattened()[b]);
+        let (scales, mins) = scales(&heads);
+        let sum = &mut acc[b % 8];
+        *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scales, d), *sum);
+        *sum = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(min_sums), _mm256_mul_ps(mins, d), *sum);
+    }
+    let pair = |i: usize| _mm256_add_ps(acc[i], acc[i + 1]);
+    let mut out = [0.0; 8];
+    store_floats(&mut out, _mm256_add_ps(_mm256_add_ps(pair(0), pair(2)), _mm256_add_ps(pair(4), pair(6))));
+    out
+}
+
+/// The heads of four blocks, each in a quarter of the vector.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn heads<B: SixBit>(blocks: &[&B]) -> __m512i {
+    join([0, 1, 2, 3].map(|r| load_half(blocks[r].head())))
+}
+
+/// The scales of the eight blocks and of their mins.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn scales(heads: &[__m512i; 2]) -> (__m256, __m256) {
+    let first_of_quarters = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0, 0, 0, 0, 0, 0);
+    let pairs = _mm512_castsi512_si256(_mm512_permutex2var_epi32(heads[0], first_of_quarters, heads[1]));
+    let widened = |pairs: __m256i| _mm256_cvtph_ps(_mm256_cvtepi32_epi16(pairs));
+    (widened(pairs), widened(_mm256_srli_epi32::<16>(pairs)))
+}
+
+/// Of each block its eight sub-scales, then its eight sub-mins, as bytes; see
+/// [`six_bit_pairs`](crate::kernels::x86::avx2::types256::six_bit_pairs).
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sub_scales_and_mins(heads: __m512i) -> __m512i {
+    const LOW_6: i32 = 0x3f3f_3f3f;
+    const LOW_4: i32 = 0x0f0f_0f0f;
+    const UPPER_2: i32 = 0x3030_3030;
+    const OR_AND: i32 = 0b1111_1000;
+    // After the two scales: the first four sub-scales, the first four sub-mins, and the low bits of the others.
+    let low = _mm512_shuffle_epi32::<0b11_10_11_01>(heads);
+    let low = _mm512_srlv_epi32(low, _mm512_set4_epi32(4, 0, 0, 0));
+    let low = _mm512_and_si512(low, _mm512_set4_epi32(LOW_4, LOW_6, LOW_4, LOW_6));
+    let upper = _mm512_srli_epi32::<2>(_mm512_shuffle_epi32::<0b10_10_01_01>(heads));
+    _mm512_ternarylogic_epi32::<OR_AND>(low, upper, _mm512_set4_epi32(UPPER_2, 0, UPPER_2, 0))
+}
+
+/// For each block the sum over the sub-blocks of sub-scale times sum of products.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn products<B: SixBit>(blocks: &[&B; 8], factors: &[__m512i; 2], quants: &[i8; 256]) -> __m256i {
+    let activations: &[[i8; 64]; 4] = bytemuck::cast_ref(quants);
+    let mut sums = [_mm512_setzero_si512(); 8];
+    for (r, block) in blocks.iter().enumerate() {
+        let of_block = &factors[r / 4];
+        let of_block = match r % 4 {
+            0 => _mm512_shuffle_i32x4::<0b00_00_00_00>(*of_block, *of_block),
+            1 => _mm512_shuffle_i32x4::<0b01_01_01_01>(*of_block, *of_block),
+            2 => _mm512_shuffle_i32x4::<0b10_10_10_10>(*of_block, *of_block),
+            _ => _mm512_shuffle_i32x4::<0b11_11_11_11>(*of_block, *of_block),
+        };
+        // SAFETY: this function is compiled for the features.
+        let quarters = unsafe { block.quarters() };
+        let four = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), quarters[i], load(&activations[i]));
+        for (i, order) in SCALES_OF_PAIRS.iter().enumerate() {
+            // Sums of four products fit 16 bits, so two quarters are scaled at once.
+            let pair = _mm512_packs_epi32(four(2 * i), four(2 * i + 1));
+            sums[r] = dpwssd(sums[r], pair, _mm512_shuffle_epi8(of_block, load(order)));
+        }
+    }
+    sums_of_16(&sums)
+}
+
+/// For each pair of quarters, packed to 16 bits: which of the eight sub-scales each number is multiplied by. A quarter is two
+/// sub-blocks, and of the quarters of the packed vector each has four numbers of the first and four of the second.
+const SCALES_OF_PAIRS: [[[u8; 2]; 32]; 2] = {
+    const ZERO: u8 = 0x80;
+    let mut out = [[[ZERO; 2]; 32]; 2];
+    let mut i = 0;
+    while i < 64 {
+        let (pair, number) = (i / 32, i % 32);
+        let (quarter, second) = (number / 8, number % 8 / 4);
+        out[pair][number][0] = (4 * pair + 2 * second + quarter / 2) as u8;
+        i += 1;
+    }
+    out
+};
+
+/// For each block the sum over the sub-blocks of sub-min times sum of activations.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn min_sums(factors: &[__m512i; 2], sums32: &[i16; 8]) -> __m256i {
+    let widened = _mm512_set4_epi32(
+        i32::from_le_bytes([14, 0x80, 15, 0x80]),
+        i32::from_le_bytes([12, 0x80, 13, 0x80]),
+        i32::from_le_bytes([10, 0x80, 11, 0x80]),
+        i32::from_le_bytes([8, 0x80, 9, 0x80]),
+    );
+    let activations = _mm512_broadcast_i32x4(load_half(sums32));
+    let products = factors.map(|factors| _mm512_madd_epi16(_mm512_shuffle_epi8(factors, widened), activations));
+    let pairs = _mm512_add_epi32(
+        _mm512_unpacklo_epi64(products[0], products[1]),
+        _mm512_unpackhi_epi64(products[0], products[1]),
+    );
+    let sums = _mm512_add_epi32(pairs, _mm512_shuffle_epi32::<0b10_11_00_01>(pairs));
+    let in_order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+    _mm512_castsi512_si256(_mm512_permutexvar_epi32(in_order, sums))
+}
+
+/// The sum of each vector.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sums_of_16(x: &[__m512i; 8]) -> __m256i {
+    let twos = |a: __m512i, b: __m512i| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let fours = |a: __m512i, b: __m512i| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    // In each quarter the sums of its own numbers, of four vectors.
+    let first = fours(twos(x[0], x[1]), twos(x[2], x[3]));
+    let last = fours(twos(x[4], x[5]), twos(x[6], x[7]));
+    let halves = _mm512_add_epi32(
+        _mm512_shuffle_i32x4::<0b01_00_01_00>(first, last),
+        _mm512_shuffle_i32x4::<0b11_10_11_10>(first, last),
+    );
+    let even = _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b10_00_10_00>(halves, halves));
+    let odd = _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b11_01_11_01>(halves, halves));
+    _mm256_add_epi32(even, odd)
+}
