@@ -10,7 +10,9 @@ use forebay_infer::kernels::ops::argmax;
 use forebay_infer::kernels::{Isa, Pool};
 use forebay_infer::model::{Engine, EngineError};
 use forebay_infer::open::{Loaded, OpenError, Options, divide, open_engine};
-use forebay_pager::{Clock, Nanos, Probe, ProbeError, Stats, Storage, SystemClock, measure_read_rate};
+use forebay_pager::{
+    Clock, Nanos, Probe, ProbeError, Stats, Storage, SystemClock, Window, WindowError, measure_read_rate,
+};
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
@@ -142,25 +144,32 @@ pub fn flash_rate(
 
 /// Bytes per second at which this machine reads memory with `threads` threads: what bounds decoding when resident.
 ///
-/// Takes `bytes` of memory for it; too little to leave the caches measures those.
+/// Takes about `bytes` of memory for it, as a window is taken (in huge pages, where there are any: the same bytes in small
+/// pages are read more slowly); too little to leave the caches measures those.
+///
+/// # Errors
+/// When the memory cannot be had.
 ///
 /// # Panics
 /// When `threads` is zero.
-pub fn memory_rate(isa: Isa, threads: usize, bytes: usize) -> f64 {
+pub fn memory_rate(isa: Isa, threads: usize, bytes: usize) -> Result<f64, WindowError> {
     const ROUNDS: usize = 5;
-    let chunks: Vec<[u64; 64]> = (0..bytes.div_ceil(512) as u64).map(|i| [i; 64]).collect();
+    const FRAME: usize = 1 << 20;
+    let (mut frames, _) = Window::new(FRAME, bytes.div_ceil(FRAME).max(threads))?.into_frames();
+    for frame in &mut frames {
+        frame.bytes_mut().fill(1);
+    }
+    let frames: Vec<&[u8]> = frames.iter().map(|frame| frame.bytes()).collect();
     let pool = Pool::new(threads.try_into().expect("at least one thread"));
     let clock = SystemClock::new();
-    let part = chunks.len().div_ceil(threads * 16);
     let rate = |_| {
         let begin = clock.now();
-        pool.run(threads * 16, &|task| {
-            let chunks = chunks.get(task * part..).unwrap_or(&[]);
-            std::hint::black_box(isa.read_all(&chunks[..part.min(chunks.len())]));
+        pool.run(frames.len(), &|i| {
+            std::hint::black_box(isa.read_all(frames[i]));
         });
-        (chunks.len() * 512) as f64 / (clock.now() - begin).as_secs_f64()
+        (frames.len() * FRAME) as f64 / (clock.now() - begin).as_secs_f64()
     };
-    median((0..ROUNDS).map(rate).collect())
+    Ok(median((0..ROUNDS).map(rate).collect()))
 }
 
 /// Products of bytes per second that `threads` threads can do at most on level `isa`; nothing where the level does not tell.

@@ -61,7 +61,7 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
         let spinner = show::spinner("measuring flash and memory");
         let files = &loaded.gguf.files;
         let flash = flash_rate(files, &options, budget.frame_len, PROBE_BYTES, &SystemClock::new())?;
-        let prediction = predict(flash, &options, streamed, budget.window());
+        let prediction = predict(flash, &options, streamed, budget.window())?;
         spinner.finish_and_clear();
         Ok(prediction)
     };
@@ -90,12 +90,13 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
     if args.json { show::json(&report) } else { table(&report) }
 }
 
-fn predict(flash: f64, options: &Options, streamed: u64, window: u64) -> Prediction {
-    let memory = memory_rate(options.isa, options.threads.get(), PROBE_MEMORY.min(options.ram / 2) as usize);
+fn predict(flash: f64, options: &Options, streamed: u64, window: u64) -> Result<Prediction, OpenError> {
+    let probe = PROBE_MEMORY.min(options.ram / 2) as usize;
+    let memory = memory_rate(options.isa, options.threads.get(), probe)?;
     let compute = streamed as f64 / memory;
     let tokens_per_s = bound(streamed, window, flash, compute);
     let bound_by = if tokens_per_s < 1.0 / compute { "flash" } else { "memory" };
-    Prediction { flash_bytes_per_s: flash, memory_bytes_per_s: memory, tokens_per_s, bound_by }
+    Ok(Prediction { flash_bytes_per_s: flash, memory_bytes_per_s: memory, tokens_per_s, bound_by })
 }
 
 fn table(r: &Report) -> Result<(), Failure> {

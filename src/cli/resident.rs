@@ -63,7 +63,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
     bar.inc(1);
     let mut samples = Vec::new();
     for _ in 0..args.rounds {
-        let memory = memory_rate(options.isa, threads, weight_bytes as usize);
+        let memory = memory_rate(options.isa, threads, weight_bytes as usize).map_err(OpenError::from)?;
         let peak = product_rate(options.isa, threads);
         let prompt = resident_prompt(&mut engine, prompt)?;
         bar.inc(1);

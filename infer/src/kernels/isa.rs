@@ -123,9 +123,10 @@ impl Isa {
     }
 
     /// Reads memory with the level's vectors and does nothing else with it: over the time it took, what a kernel that
-    /// reads all its weights once could reach. The result depends on all of it.
-    pub fn read_all(self, memory: &[[u64; 64]]) -> u64 {
-        with_level!(self, level => level.run(ReadAll(memory)))
+    /// reads all its weights once could reach. The result depends on all of it but what is no whole 512 bytes, aligned to 8.
+    pub fn read_all(self, memory: &[u8]) -> u64 {
+        let (_, words, _) = bytemuck::pod_align_to::<u8, u64>(memory);
+        with_level!(self, level => level.run(ReadAll(words.as_chunks().0)))
     }
 
     /// The level's name, as [`Isa::from_name`] takes it.
