@@ -23,6 +23,10 @@ pub(super) trait Level: Copy + Sync {
         portable::rows_of_floats(rows, cols, tokens, sink);
     }
 
+    /// Asks for the beginning of some rows that one token will meet next: for as much as a kernel reads before what it asks
+    /// for by itself arrives.
+    fn expect_rows(self, _rows: &[u8], _row_bytes: usize) {}
+
     /// See [`Isa::peak_products`](super::Isa::peak_products).
     fn peak_products(self, _rounds: u64) -> Option<u64> {
         None

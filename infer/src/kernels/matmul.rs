@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bytemuck::{AnyBitPattern, cast_slice};
+use bytemuck::{AnyBitPattern, Pod, cast_slice};
 
 use super::activations::{Activations, Arrangement, Formats};
 use super::blocks;
@@ -217,15 +217,25 @@ impl<'a> Piece<'a> {
     }
 
     /// Calls `rows` for each stretch of rows and tile of tokens, with views of the tokens.
-    fn each_tile<V, B: AnyBitPattern>(&self, view: impl Fn(usize) -> V, rows: impl Fn(&[B], &[V], Sink<'_>)) {
+    fn each_tile<V, B: Pod>(&self, view: impl Fn(usize) -> V, rows: impl Fn(&[B], &[V], Sink<'_>)) {
         let tokens = self.acts.tokens();
-        for (first_row, stretch) in self.stretches() {
+        let mut stretches = self.stretches().peekable();
+        self.expect(stretches.peek());
+        while let Some((first_row, stretch)) = stretches.next() {
+            self.expect(stretches.peek());
             for first in (0..tokens).step_by(TILE) {
                 let len = TILE.min(tokens - first);
                 // Beyond the tile's length the last token again.
                 let views: [V; TILE] = std::array::from_fn(|t| view(first + t.min(len - 1)));
                 rows(stretch, &views[..len], self.sink.skip_rows(first_row).skip_tokens(first));
             }
+        }
+    }
+
+    /// Asks for the beginning of a stretch. With several tokens there is time enough to wait for it.
+    fn expect<B: Pod>(&self, stretch: Option<&(usize, &[B])>) {
+        if let (Some((_, rows)), 1) = (stretch, self.acts.tokens()) {
+            with_level!(self.isa, level => level.expect_rows(cast_slice(rows), self.run[0].row_bytes()));
         }
     }
 

@@ -40,6 +40,11 @@ impl Level for Avx2 {
         unsafe { float::rows(rows, cols, tokens, sink) }
     }
 
+    fn expect_rows(self, rows: &[u8], row_bytes: usize) {
+        // SAFETY: the token proves the features.
+        unsafe { vector::expect_rows(rows, row_bytes) }
+    }
+
     fn row_q8(self, blocks: &[[f32; 32]], row: &mut RowQ8<'_>) {
         // SAFETY: the token proves the features.
         unsafe { quantize::blocks_of_32(blocks, row) }

@@ -47,6 +47,10 @@ impl Level for Avx512Vnni {
         unsafe { float::rows(rows, cols, tokens, sink) }
     }
 
+    fn expect_rows(self, rows: &[u8], row_bytes: usize) {
+        self.avx2().expect_rows(rows, row_bytes);
+    }
+
     fn peak_products(self, rounds: u64) -> Option<u64> {
         // SAFETY: the token proves the features.
         Some(unsafe { peak::products(rounds) })
