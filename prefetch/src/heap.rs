@@ -41,6 +41,10 @@ impl PageHeap {
         }
     }
 
+    pub(crate) fn contains(&self, page: u32) -> bool {
+        self.place[page as usize] != ABSENT
+    }
+
     pub(crate) fn key(&self, page: u32) -> u64 {
         self.key[page as usize]
     }
