@@ -9,25 +9,25 @@ use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
 
 /// What a run is like. An expert's score is the sum of the terms; the highest are chosen.
 #[derive(Debug, Clone, Copy)]
-pub struct Recipe {
-    pub name: &'static str,
-    pub layers: usize,
-    pub experts: usize,
-    pub used: usize,
-    pub prompt: u32,
-    pub decode: u32,
+pub(crate) struct Recipe {
+    pub(crate) name: &'static str,
+    pub(crate) layers: usize,
+    pub(crate) experts: usize,
+    pub(crate) used: usize,
+    pub(crate) prompt: u32,
+    pub(crate) decode: u32,
     /// Spread of the popularity of experts.
-    pub skew: f64,
+    pub(crate) skew: f64,
     /// Spread of a term that goes on from token to token.
-    pub drift: f64,
+    pub(crate) drift: f64,
     /// How much of it a token takes over from the one before, 0 to 1.
-    pub overlap: f64,
+    pub(crate) overlap: f64,
     /// Spread of a term that belongs to the word, and how many words there are (few are used often).
-    pub word: f64,
-    pub words: usize,
+    pub(crate) word: f64,
+    pub(crate) words: usize,
     /// Popularity is drawn anew after so many tokens; 0 for never.
-    pub phase: u32,
-    pub seed: u64,
+    pub(crate) phase: u32,
+    pub(crate) seed: u64,
 }
 
 const PLAIN: Recipe = Recipe {
@@ -47,7 +47,7 @@ const PLAIN: Recipe = Recipe {
 };
 
 /// From one extreme to the other.
-pub const RECIPES: [Recipe; 6] = [
+pub(crate) const RECIPES: [Recipe; 6] = [
     PLAIN,
     Recipe { name: "sticky", skew: 0.2, drift: 1.0, overlap: 0.9, word: 0.3, words: 100, seed: 2, ..PLAIN },
     Recipe { name: "topics", skew: 0.5, drift: 0.8, overlap: 0.97, word: 0.6, words: 200, seed: 3, ..PLAIN },
@@ -80,7 +80,7 @@ impl Random {
 }
 
 /// A run by `recipe`; always the same.
-pub fn trace(recipe: &Recipe) -> Trace {
+pub(crate) fn trace(recipe: &Recipe) -> Trace {
     let mut random = Random(Xoshiro256PlusPlus::seed_from_u64(recipe.seed));
     let grid = ExpertGrid { layers: recipe.layers, experts: recipe.experts };
     let mut draw = |spread: f64, n: usize| (0..n).map(|_| spread * random.normal()).collect::<Vec<_>>();
@@ -133,7 +133,7 @@ fn build(recipe: &Recipe, tokens: &[Vec<Vec<(u32, f32)>>]) -> Trace {
 }
 
 /// For experts of a mebibyte.
-pub fn header(layers: usize, experts: usize, used: usize) -> Header {
+pub(crate) fn header(layers: usize, experts: usize, used: usize) -> Header {
     let bytes = LayerBytes { expert: 1 << 20, dense: 1 << 20 };
     let grid = ExpertGrid { layers, experts };
     Header { model: "made-up".into(), arch: "none".into(), grid, used, sizes: vec![Some(bytes); layers] }

@@ -1,6 +1,8 @@
 //! Rows become visits.
 
-use super::{BadField, Choice, Header, LayerBytes, MOST_EXPERTS, Phase, Row, Trace, TraceError, Visit};
+use super::{
+    BadField, Choice, ExpertGrid, Header, LayerBytes, MOST_EXPERTS, MOST_LAYERS, Phase, Row, Trace, TraceError, Visit,
+};
 
 /// Collects rows in the order of recording.
 #[derive(Debug)]
@@ -20,17 +22,8 @@ impl TraceBuilder {
     /// # Errors
     /// When the header names more experts than can be, or none, or sizes for another number of layers.
     pub fn new(header: Header) -> Result<Self, BadField> {
-        let (layers, experts) = (header.grid.layers, header.grid.experts);
-        if layers == 0 || layers > MOST_EXPERTS {
-            return Err(BadField::new("n_layer", layers, format!("there are 1 to {MOST_EXPERTS} layers")));
-        }
-        let most = MOST_EXPERTS / layers;
-        if experts == 0 || experts > most {
-            return Err(BadField::new("n_expert", experts, format!("{layers} layers have 1 to {most} experts each")));
-        }
-        if header.used == 0 || header.used > experts {
-            return Err(BadField::new("n_expert_used", header.used, format!("a router chooses 1 to {experts}")));
-        }
+        check_counts(header.grid, header.used)?;
+        let layers = header.grid.layers;
         if header.sizes.len() != layers {
             return Err(BadField::new("n_layer", layers, format!("there are sizes of {} layers", header.sizes.len())));
         }
@@ -115,4 +108,20 @@ impl TraceBuilder {
         let tokens = visits.iter().map(|visit| visit.tokens).max().unwrap_or(0);
         visits.iter_mut().for_each(|visit| visit.tokens = tokens);
     }
+}
+
+/// Whether a model can have such counts; before anything is allocated by them.
+pub(super) fn check_counts(grid: ExpertGrid, used: usize) -> Result<(), BadField> {
+    let ExpertGrid { layers, experts } = grid;
+    if layers == 0 || layers > MOST_LAYERS {
+        return Err(BadField::new("n_layer", layers, format!("there are 1 to {MOST_LAYERS} layers")));
+    }
+    let most = MOST_EXPERTS / layers;
+    if experts == 0 || experts > most {
+        return Err(BadField::new("n_expert", experts, format!("{layers} layers have 1 to {most} experts each")));
+    }
+    if used == 0 || used > experts {
+        return Err(BadField::new("n_expert_used", used, format!("a router chooses 1 to {experts}")));
+    }
+    Ok(())
 }

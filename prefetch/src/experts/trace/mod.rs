@@ -29,8 +29,10 @@ use super::{Choice, ExpertGrid, Routing};
 pub(super) const MAGIC: &str = "# route_trace v1";
 pub(super) const COLUMNS: [&str; 9] =
     ["turn", "phase", "step", "layer", "slot", "expert", "weight", "residency", "expert_bytes"];
-/// Experts of all layers that a trace may name: a hundred times what models have, and a bound on what a header can ask for.
-const MOST_EXPERTS: usize = 1 << 22;
+/// Layers, and experts of all layers, that a trace may name: several times what models have, and a bound on what a damaged
+/// header can ask for.
+const MOST_LAYERS: usize = 1 << 12;
+const MOST_EXPERTS: usize = 1 << 18;
 
 /// What was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

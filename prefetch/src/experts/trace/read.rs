@@ -3,9 +3,8 @@
 use std::io::BufRead;
 use std::str::FromStr;
 
-use super::{
-    BadField, COLUMNS, ExpertGrid, Header, LayerBytes, MAGIC, MOST_EXPERTS, Phase, Row, Trace, TraceBuilder, TraceError,
-};
+use super::build::check_counts;
+use super::{BadField, COLUMNS, ExpertGrid, Header, LayerBytes, MAGIC, Phase, Row, Trace, TraceBuilder, TraceError};
 
 impl Trace {
     /// Reads a trace.
@@ -77,17 +76,10 @@ fn header(lines: &mut Lines<impl BufRead>) -> Result<Header, TraceError> {
 
 fn model(text: &str) -> Result<Header, BadField> {
     let name = |key| value(text, key).unwrap_or("unknown").to_owned();
-    let layers = required(text, "n_layer")?;
-    if layers > MOST_EXPERTS {
-        return Err(BadField::new("n_layer", layers, format!("there are at most {MOST_EXPERTS}")));
-    }
-    Ok(Header {
-        model: name("model"),
-        arch: name("arch"),
-        grid: ExpertGrid { layers, experts: required(text, "n_expert")? },
-        used: required(text, "n_expert_used")?,
-        sizes: vec![None; layers],
-    })
+    let grid = ExpertGrid { layers: required(text, "n_layer")?, experts: required(text, "n_expert")? };
+    let used = required(text, "n_expert_used")?;
+    check_counts(grid, used)?;
+    Ok(Header { model: name("model"), arch: name("arch"), grid, used, sizes: vec![None; grid.layers] })
 }
 
 fn layer(text: &str) -> Result<(usize, LayerBytes), BadField> {
