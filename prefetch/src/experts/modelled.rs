@@ -9,8 +9,9 @@ use super::{Estimate, Predictor, Routing};
 /// Stands in for a live engine's lookahead (the next layer's router on the present hidden state), of which a trace has no record.
 ///
 /// It peeks at the trace: of the experts that the next visit chooses it names each with the probability `recall`, and in place
-/// of each that it leaves out it names a wrong one, the likeliest by the predictor it wraps. So it shows what a lookahead of a
-/// stated quality would be worth, and says nothing about whether there is one.
+/// of each that it leaves out it names a wrong one at random (a real one errs towards experts that are often chosen, and so
+/// already in memory: it wastes fewer reads). So it shows what a lookahead of a stated quality would be worth, and says nothing
+/// about whether there is one.
 #[derive(Debug)]
 pub struct ModelledLookahead<'a, P> {
     inner: P,
@@ -32,11 +33,11 @@ impl<'a, P: Predictor> ModelledLookahead<'a, P> {
         ModelledLookahead { inner, trace, recall, next_visit: 0, random, named, chosen }
     }
 
-    /// The likeliest of those that are neither chosen nor named.
-    fn name_a_wrong_one(&mut self, layer: usize) {
-        let wrong = (0..self.named.len())
-            .filter(|&e| !self.named[e] && !self.chosen[e])
-            .max_by(|&a, &b| self.inner.estimate(layer, a).next.total_cmp(&self.inner.estimate(layer, b).next));
+    /// One that is neither chosen nor named: from a random place on, the first.
+    fn name_a_wrong_one(&mut self) {
+        let experts = self.named.len();
+        let start = (self.random.next_u64() % experts as u64) as usize;
+        let wrong = (0..experts).map(|i| (start + i) % experts).find(|&e| !self.named[e] && !self.chosen[e]);
         if let Some(wrong) = wrong {
             self.named[wrong] = true;
         }
@@ -65,7 +66,7 @@ impl<P: Predictor> Predictor for ModelledLookahead<'_, P> {
             if draw < self.recall {
                 self.named[choice.expert as usize] = true;
             } else {
-                self.name_a_wrong_one(layer);
+                self.name_a_wrong_one();
             }
         }
         let others = (self.named.len() - next.choices.len().min(self.named.len())).max(1);
