@@ -8,13 +8,22 @@
 //!   begin_step          pages of the step that are resident are leased at once
 //!     next_batch        demand what is missing, hint what comes later, hand out what is ready (or wait)
 //!     finish_batch      give the pages back: from here on they may be evicted
+//!   choose              what the router has chosen: read from here on, before all hints
+//!   begin_step          of the choice; dense steps may come in between
+//!     next_expert       demand what is missing, hand out an expert all of whose pages are resident (or wait)
+//!     finish_expert     give it back
 //! ```
+
+mod choice;
+
+pub use choice::ExpertStats;
 
 use forebay_pager::{Class, Clock, Lease, Load, PageId, PageState, Pager, Storage};
 
+use self::choice::Choosing;
 use crate::layout::Layout;
-use crate::plan::{Pass, Plan, StepId};
-use crate::policy::{AnyPolicy, ClockSweep, Forecast, Lfu, Lru, Policy, PolicyKind, Position, Use};
+use crate::plan::{Need, Pass, Plan, Step, StepId};
+use crate::policy::{AnyPolicy, ClockSweep, Forecast, Lfu, Lru, Policy, PolicyKind, Popularity, Position, Use};
 use crate::residency::keep_set;
 
 /// How the scheduler decides.
@@ -38,6 +47,16 @@ pub enum SchedulerError {
     /// A read failed.
     #[error(transparent)]
     Pager(#[from] forebay_pager::Error),
+    /// A read of an expert's page failed.
+    #[error("expert {expert} of choice {choice}: {source}")]
+    Expert {
+        /// The choice, counted from the first of the plan.
+        choice: u32,
+        /// The expert, counted within its choice.
+        expert: u32,
+        /// What happened, and where.
+        source: forebay_pager::Error,
+    },
     /// The window is too small to hold even one page beside those that compute holds.
     #[error("the window of {frames} frames is too small: at least {least} are needed")]
     WindowTooSmall {
@@ -48,8 +67,15 @@ pub enum SchedulerError {
     },
 }
 
-/// The fewest frames that a run can work with: one under compute, one being read, and one to choose.
+/// The fewest frames that a run can work with where there are no experts: one under compute, one being read, and one to
+/// choose.
 pub const LEAST_FRAMES: usize = 3;
+
+/// The fewest frames that a run can work with when the largest expert has so many pages: all of these, as an expert is
+/// computed as a whole, one being read, and one to choose.
+pub fn least_frames(pages_per_expert: usize) -> usize {
+    LEAST_FRAMES.max(pages_per_expert + 2)
+}
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -60,7 +86,7 @@ pub struct Scheduler<S: Storage, C: Clock> {
     prefetch: bool,
     /// Passes begun before the current one.
     pass: u64,
-    /// The current pass ends before this page.
+    /// The dense pages of the current pass.
     pass_end: u32,
     step: StepId,
     /// Pages of the current step that are leased and wait to be taken.
@@ -75,17 +101,19 @@ pub struct Scheduler<S: Storage, C: Clock> {
     unfinished: u32,
     /// Next page of the current step to be looked at for demand.
     demand_at: u32,
-    /// Next page to be looked at for a hint; never before the current step.
+    /// Next dense page to be looked at for a hint; never before the current step.
     hint_at: Position,
-    /// Distance, in pages, that hints may run ahead of compute.
+    /// Distance, in dense pages, that hints may run ahead of compute.
     reach: u64,
+    /// The experts that are chosen and not computed.
+    choosing: Choosing,
 }
 
 impl<S: Storage, C: Clock> Scheduler<S, C> {
     /// Runs `plan`, whose pages are those of `layout`, through the window of `pager`.
     ///
     /// # Errors
-    /// When the window has fewer than [`LEAST_FRAMES`] frames.
+    /// When the window has fewer than [`least_frames`].
     ///
     /// # Panics
     /// When pager, plan and layout differ in the number of pages.
@@ -98,14 +126,14 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         let pages = layout.page_count();
         assert!(pages == plan.page_count() as usize && pages == pager.page_count(), "one plan, one layout");
         let frames = pager.frames();
-        if frames < LEAST_FRAMES.min(pages) {
-            return Err(SchedulerError::WindowTooSmall { frames, least: LEAST_FRAMES });
+        let least = least(&plan);
+        if frames < least.min(pages) {
+            return Err(SchedulerError::WindowTooSmall { frames, least });
         }
         let policy = match options.policy {
             PolicyKind::Forecast => {
-                let lens: Vec<u32> = layout.specs.iter().map(|s| s.len).collect();
-                let keep = if frames >= pages { pages } else { frames - ring(frames, pager.depth()) };
-                AnyPolicy::Forecast(Forecast::cyclic(keep_set(&lens, layout.frame_len, keep)))
+                let (keep, ahead) = (kept_pages(&plan, layout, frames, pager.depth()), 2 * pager.depth());
+                AnyPolicy::Forecast(Forecast::new(&plan, keep, ahead, Box::new(Popularity::new(&plan))))
             }
             PolicyKind::Lru => AnyPolicy::Lru(Lru::new(frames)),
             PolicyKind::Lfu => AnyPolicy::Lfu(Lfu::new(pages)),
@@ -114,13 +142,14 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         // The forecast knows by itself when a hint does harm. The others do not, and would evict what was just read
         // ahead: they get the reach that every read-ahead has, a part of the window.
         let reach = match options.policy {
-            PolicyKind::Forecast => pages as u64,
+            PolicyKind::Forecast => plan.dense().len() as u64,
             _ => (frames / 2).min(2 * pager.depth()) as u64,
         };
         let pass_end = plan.end_of(Pass::Full);
         Ok(Scheduler {
             ready: Vec::with_capacity(frames.min(pages)),
             arrived: Vec::with_capacity(frames),
+            choosing: Choosing::new(&plan),
             pager,
             plan,
             policy,
@@ -154,25 +183,34 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
 
     /// Begins the next pass.
     pub fn begin_pass(&mut self, pass: Pass) {
-        self.give_up_step();
+        let experts = self.give_up_experts();
+        self.give_up_step(experts);
+        self.step = StepId(0);
         self.pass += 1;
         self.pass_end = self.plan.end_of(pass);
     }
 
     /// Begins a step: leases those of its pages that are resident, so that nothing evicts them before they are used.
+    ///
+    /// # Panics
+    /// When the step is a choice and its experts are not chosen.
     pub fn begin_step(&mut self, step: StepId) {
-        self.give_up_step();
+        let experts = self.give_up_experts_before(step);
+        self.give_up_step(experts);
         self.note_arrivals(); // Before any lease, so that no page is leased twice.
         self.step = step;
-        let pages = self.plan.steps()[step.0 as usize].pages.clone();
-        self.unfinished = pages.len() as u32;
-        self.demand_at = pages.start;
-        if !pages.is_empty() {
-            self.hint_at = self.hint_at.max(self.after(self.position(pages.end - 1)));
-        }
-        self.taken[pages.start as usize..pages.end as usize].fill(false);
-        for page in pages {
-            self.take_if_resident(PageId(page));
+        let Step { pages, need, dense } = self.plan.steps()[step.0 as usize].clone();
+        self.hint_at = self.hint_at.max(self.position_after(dense.end));
+        match need {
+            Need::All => {
+                self.unfinished = pages.len() as u32;
+                self.demand_at = pages.start;
+                self.taken[pages.start as usize..pages.end as usize].fill(false);
+                for page in pages {
+                    self.take_if_resident(PageId(page));
+                }
+            }
+            Need::Choice(_) => self.begin_choice(step),
         }
     }
 
@@ -199,7 +237,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
                 return Ok(false);
             }
             if self.pager.in_flight() == 0 {
-                return Err(SchedulerError::WindowTooSmall { frames: self.pager.frames(), least: LEAST_FRAMES });
+                return Err(self.too_small());
             }
             self.pager.wait()?;
         }
@@ -210,7 +248,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         for lease in batch.drain(..) {
             let page = lease.page();
             drop(lease);
-            self.policy.touch(page, self.position(page.0), Use::Done);
+            self.policy.touch(page, self.position_in_step(page.0), Use::Done);
             self.unfinished -= 1;
         }
     }
@@ -220,16 +258,37 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         self.pager.frames() < self.pager.page_count() || self.pager.in_flight() > 0
     }
 
-    /// Drops what an abandoned step still holds (a read failed in its middle, or the caller stopped early).
-    fn give_up_step(&mut self) {
+    /// Drops what an abandoned step still holds (a read failed in its middle, or the caller stopped early). `experts` says
+    /// whether some that were chosen are given up, too.
+    fn give_up_step(&mut self, experts: bool) {
         self.ready.clear();
-        if std::mem::take(&mut self.unfinished) > 0 {
+        if std::mem::take(&mut self.unfinished) > 0 || experts {
             self.pager.forget_faults();
         }
     }
 
-    fn position(&self, page: u32) -> Position {
-        self.pass * u64::from(self.plan.page_count()) + u64::from(page)
+    fn too_small(&self) -> SchedulerError {
+        SchedulerError::WindowTooSmall { frames: self.pager.frames(), least: least(&self.plan) }
+    }
+
+    fn current(&self) -> &Step {
+        &self.plan.steps()[self.step.0 as usize]
+    }
+
+    /// The position of dense page number `dense` of the current pass.
+    fn position(&self, dense: u32) -> Position {
+        self.pass * self.plan.dense().len() as u64 + u64::from(dense)
+    }
+
+    /// The position of a dense page of the current step.
+    fn position_in_step(&self, page: u32) -> Position {
+        let Step { pages, dense, .. } = self.current();
+        self.position(dense.start + page - pages.start)
+    }
+
+    /// The position behind the first `dense` dense pages of the current pass, which may leave out the tail.
+    fn position_after(&self, dense: u32) -> Position {
+        if dense == self.pass_end { (self.pass + 1) * self.plan.dense().len() as u64 } else { self.position(dense) }
     }
 
     fn take_if_resident(&mut self, page: PageId) {
@@ -239,54 +298,63 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         }
     }
 
-    /// Tells the policy of the pages that have arrived, and leases those that the current step waits for.
+    /// Tells the policy of the pages that have arrived, and takes those that the current step waits for.
     fn note_arrivals(&mut self) {
-        let step = self.plan.steps()[self.step.0 as usize].pages.clone();
+        let Step { pages, need, .. } = self.current().clone();
         let mut arrived = std::mem::take(&mut self.arrived);
         self.pager.drain_arrived(|page| arrived.push(page));
         for page in arrived.drain(..) {
-            let waited_for = self.unfinished > 0 && step.contains(&page.0) && !self.taken[page.index()];
             self.policy.touch(page, self.due[page.index()], Use::Arrived);
-            if waited_for {
-                self.take_if_resident(page);
+            match need {
+                Need::All if self.unfinished > 0 && pages.contains(&page.0) && !self.taken[page.index()] => {
+                    self.take_if_resident(page);
+                }
+                Need::All => {}
+                Need::Choice(_) => self.note_expert_page(page),
             }
         }
         self.arrived = arrived;
     }
 
-    /// Keeps the flash busy: the missing pages of this step first, then those of the steps to come.
+    /// Keeps the flash busy: the missing pages of this step first, then the chosen experts, then the steps to come.
     fn pump(&mut self) {
-        let step_end = self.plan.steps()[self.step.0 as usize].pages.end;
-        while self.unfinished > 0 && self.demand_at < step_end {
+        if self.demand() && self.read_chosen() && self.prefetch && self.streaming_ahead() {
+            self.read_ahead();
+        }
+        self.pager.flush();
+    }
+
+    /// Asks for the missing pages of the current step. `false` when some of them have to wait.
+    fn demand(&mut self) -> bool {
+        let end = self.current().pages.end;
+        while self.unfinished > 0 && self.demand_at < end {
             let page = PageId(self.demand_at);
-            if !self.taken[page.index()] && !self.fetch(page, self.position(page.0), Class::Demand) {
-                return self.pager.flush();
+            if !self.taken[page.index()] && !self.fetch(page, self.position_in_step(page.0), Class::Demand) {
+                return false;
             }
             self.demand_at += 1;
         }
-        if self.prefetch && self.streaming_ahead() {
-            let limit = self.position(step_end) + self.reach;
-            while self.hint_at < limit {
-                let page = (self.hint_at % u64::from(self.plan.page_count())) as u32;
-                if !self.fetch(PageId(page), self.hint_at, Class::Hint) {
-                    break;
-                }
-                self.hint_at = self.after(self.hint_at);
+        true
+    }
+
+    /// Asks for the dense pages of the steps to come.
+    fn read_ahead(&mut self) {
+        let dense = self.plan.dense().len() as u64;
+        let limit = self.position(self.current().dense.end) + self.reach;
+        while self.hint_at < limit {
+            let at = (self.hint_at % dense) as u32;
+            if !self.fetch(PageId(self.plan.dense()[at as usize]), self.hint_at, Class::Hint) {
+                break;
             }
+            // Within the current pass the tail may be left out.
+            let this_pass = self.hint_at / dense == self.pass;
+            self.hint_at = if this_pass { self.position_after(at + 1) } else { self.hint_at + 1 };
         }
-        self.pager.flush();
     }
 
     /// With every page resident there is nothing to read ahead.
     fn streaming_ahead(&self) -> bool {
         self.pager.frames() - self.pager.free_frames() < self.pager.page_count()
-    }
-
-    /// The position that follows in the order of use: the current pass may leave out the tail.
-    fn after(&self, at: Position) -> Position {
-        let next = at + 1;
-        let pages = u64::from(self.plan.page_count());
-        if next == self.position(self.pass_end) { (self.pass + 1) * pages } else { next }
     }
 
     /// Sees to it that `page` is resident or on its way. `false` when that has to wait: the queue is full, or no page
@@ -301,15 +369,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
                 Load::Hit | Load::Joined => return true,
                 Load::QueueFull => return false,
                 Load::NoFrame => {
-                    let pager = &self.pager;
-                    let evictable = |p: PageId| pager.state(p) == PageState::Resident && !pager.is_leased(p);
-                    // A demand may push out what is needed sooner only when compute has nothing else to go on with: else
-                    // the pages that are ready will soon free frames whose loss does no harm.
-                    let idle = self.ready.is_empty() && pager.in_flight() == 0;
-                    let urgency = if idle { class } else { Class::Hint };
-                    let Some(victim) = self.policy.victim(page, at, urgency, &evictable) else {
-                        return false;
-                    };
+                    let Some(victim) = self.victim(page, at, class) else { return false };
                     self.policy.forget(victim);
                     let evicted = self.pager.evict(victim);
                     debug_assert!(evicted, "the policy was given only pages that may leave");
@@ -317,9 +377,41 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             }
         }
     }
+
+    fn victim(&mut self, page: PageId, at: Position, class: Class) -> Option<PageId> {
+        let (pager, choosing) = (&self.pager, &self.choosing);
+        let resident = |p: PageId| pager.state(p) == PageState::Resident && !pager.is_leased(p);
+        let evictable = |p: PageId| resident(p) && !choosing.holds(p);
+        // A demand may push out what is needed sooner only when compute has nothing else to go on with: else
+        // the pages that are ready will soon free frames whose loss does no harm.
+        let idle = self.ready.is_empty() && !choosing.ready() && pager.in_flight() == 0;
+        let urgency = if idle { class } else { Class::Hint };
+        let victim = self.policy.victim(page, at, urgency, &evictable);
+        // What is chosen is kept, but not at the price of a run that cannot go on.
+        victim.or_else(|| if urgency == Class::Demand { self.choosing.sacrifice(page, &resident) } else { None })
+    }
 }
 
-/// Frames kept free of the resident set: a full queue, as much again waiting to be computed.
-fn ring(frames: usize, depth: usize) -> usize {
-    (2 * depth).max(LEAST_FRAMES).min(frames)
+/// The fewest frames that a plan can be run with.
+fn least(plan: &Plan) -> usize {
+    least_frames(plan.choices().iter().map(|(_, choice)| choice.pages_per_expert as usize).max().unwrap_or(0))
+}
+
+/// Which pages stay for good: dense ones, as every token uses them; all but what has to be free for the others.
+fn kept_pages(plan: &Plan, layout: &Layout, frames: usize, depth: usize) -> Vec<bool> {
+    let dense = plan.dense();
+    let lens: Vec<u32> = dense.iter().map(|&page| layout.specs[page as usize].len).collect();
+    let free = if frames >= layout.page_count() { 0 } else { ring(plan, frames, depth) };
+    let mut keep = vec![false; layout.page_count()];
+    for (&page, kept) in dense.iter().zip(keep_set(&lens, layout.frame_len, frames - free)) {
+        keep[page as usize] = kept;
+    }
+    keep
+}
+
+/// Frames kept free of the resident set: a full queue and as much again waiting to be computed, and the experts of a token.
+fn ring(plan: &Plan, frames: usize, depth: usize) -> usize {
+    let of_a_token = |choice: &crate::plan::Choice| (choice.chosen * choice.pages_per_expert) as usize;
+    let experts = plan.choices().iter().map(|(_, choice)| of_a_token(choice)).max().unwrap_or(0);
+    (2 * depth + experts).max(LEAST_FRAMES).min(frames)
 }
