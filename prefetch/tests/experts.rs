@@ -209,20 +209,14 @@ proptest! {
             let experts = draw(&layers[0], &mut seed);
             rig.scheduler.begin_pass(Pass::Full);
             rig.dense_step(0).unwrap();
-            let before = rig.scheduler.pager().stats().clone();
-            let mut since = rig.remote.submitted().len();
+            let before = rig.scheduler.pager().stats().demands;
+            let _ = rig.scheduler.take_expert_stats();
             rig.scheduler.choose(StepId(1), &chosen(&experts));
             rig.experts(1).unwrap();
-            let expert_pages = |reads: &HashMap<usize, usize>| -> usize {
-                let of_experts = reads.iter().filter(|(page, _)| {
-                    choice.expert_of(forebay_pager::PageId(**page as u32)).is_some()
-                });
-                of_experts.map(|(_, count)| *count).sum()
-            };
-            let reads = expert_pages(&rig.reads(&mut since));
-            prop_assert!(reads <= experts.len() * choice.pages_per_expert as usize, "{reads} pages read");
-            let demands = rig.scheduler.pager().stats().demands - before.demands;
-            prop_assert!(demands as usize <= experts.len() * choice.pages_per_expert as usize);
+            let stats = rig.scheduler.expert_stats();
+            prop_assert!(stats.reads <= stats.loads * u64::from(choice.pages_per_expert), "{stats:?}");
+            let most = experts.len() * choice.pages_per_expert as usize;
+            prop_assert!(rig.scheduler.pager().stats().demands - before <= most as u64);
             rig.dense_step(2).unwrap();
         }
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use forebay_pager::{Class, Clock, Lease, Nanos, PageId, PageState, Pager, Storage};
 
-use super::{Scheduler, SchedulerError};
+use super::{LEAST_FRAMES, Scheduler, SchedulerError};
 use crate::plan::{Choice, Need, Plan, StepId};
 use crate::policy::{Chosen, Policy, Position, Use};
 
@@ -19,6 +19,8 @@ pub struct ExpertStats {
     pub used: u64,
     /// Of these, the ones of which pages were missing when they were chosen.
     pub loads: u64,
+    /// Pages of experts whose read was started: for one pass no page twice.
+    pub reads: u64,
     /// Time that compute waited for experts.
     pub stall: Nanos,
     /// How often it did.
@@ -271,12 +273,19 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
                 self.choosing.next = (index + 1, 0);
                 continue;
             }
+            // Dense steps that come before have to find room: what is read for later must not have to leave again.
+            let asked = index * choice.pages_per_expert as usize + place as usize;
+            if class == Class::Hint && asked + LEAST_FRAMES >= self.pager.frames() {
+                return true;
+            }
             self.choosing.next.1 += 1;
+            let before = self.pager.in_flight();
             if !self.fetch(PageId(choice.pages(expert).start + place), at, class) {
                 // A sacrifice may have put it back already.
                 self.choosing.next = self.choosing.next.min((index, place));
                 return false;
             }
+            self.choosing.stats.reads += (self.pager.in_flight() - before) as u64;
         }
         true
     }

@@ -1,7 +1,7 @@
 //! `gemma3`: five layers with a sliding window to each one that sees everything, rotary positions of their own for each
 //! kind, RMSNorm before and after each block, GeGLU, a scaled embedding.
 
-use super::{Describe, Hyper};
+use super::{Describe, Feed, HeadNorms, Hyper};
 use crate::model::ModelError;
 use crate::model::decoder::{Activation, Attention, Decoder, Rope, RopeScaling, RopeStyle};
 use crate::model::tensors::Tensors;
@@ -15,14 +15,15 @@ const LAYERS_27B: usize = 62;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: true, post_norms: true };
+    let describe = Describe { shape, head_norms: HeadNorms::Each, post_norms: true };
     let global = hyper.rope(&shape, RopeStyle::Neox)?;
     let base = hyper.positive_or("rope.freq_base_swa", LOCAL_ROPE_BASE)?;
     let local = Rope { base, scaling: RopeScaling::None, ..global.clone() };
     let (global_rope, local_rope) = (0, 1);
     let window = hyper.sliding_window()?;
     let global_layers = hyper.global_layers(shape.layers, PATTERN)?;
-    let layers = describe.layers(tensors, Activation::GeluTanh, |i, attention| match window {
+    let feed = Feed::Dense { width: hyper.feed_forward_length()?, activation: Activation::GeluTanh };
+    let layers = describe.layers(tensors, feed, |i, attention| match window {
         Some(_) if !global_layers[i] => Attention { rope: local_rope, window, ..attention },
         _ => Attention { rope: global_rope, ..attention },
     })?;
