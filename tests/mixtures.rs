@@ -190,3 +190,28 @@ fn what_a_plan_says_of_a_model_with_experts() {
     assert_eq!(map.read_per_token(dense + experts / 2), experts / 6);
     assert_eq!(map.read_per_token(dense + experts), 0);
 }
+
+#[test]
+fn a_failed_read_names_layer_and_expert_and_a_retry_works() {
+    let model = Model::new(Spec::new("llama"));
+    let options = with_frames(&model, |least| least);
+    let expected = model.run(&options);
+    let whole = std::fs::read(&model.path).unwrap();
+    let (loaded, mut engine, _) = common::open(&model.path, &options);
+    let last = format!("blk.{}.ffn_down_exps.weight", LAYERS - 1);
+    let tensor = loaded.gguf.tensor(&last).unwrap();
+    // The file loses its last experts while the model is open.
+    let file = std::fs::OpenOptions::new().write(true).open(&model.path).unwrap();
+    file.set_len(tensor.offset + tensor.bytes / 9 * 4).unwrap();
+    for _ in 0..2 {
+        let error = engine.forward(&model.tokens[..TOKENS - 3], |_| ()).unwrap_err().to_string();
+        let place = error.strip_prefix(&format!("layer {}, expert ", LAYERS - 1)).unwrap_or_else(|| panic!("{error}"));
+        let expert = place.split(':').next().unwrap().parse::<usize>().unwrap();
+        assert!((4..9).contains(&expert), "{error}");
+        assert!(error.contains(&format!("{}: cannot read page ", model.path.display())), "{error}");
+        assert_eq!(engine.position(), 0);
+    }
+    std::fs::write(&model.path, &whole).unwrap();
+    let logits = engine.forward(&model.tokens[..TOKENS - 3], |_| ()).unwrap();
+    assert_eq!(logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), expected[0]);
+}

@@ -206,7 +206,7 @@ mod tests {
     }
 
     fn model() -> Vec<Segment> {
-        let extent = |i| TensorExtent { file: FileId(0), offset: i << 24, rows: 4096, row_bytes: 1024 };
+        let extent = |i: u64| TensorExtent { file: FileId(0), offset: i << 24, rows: 4096, row_bytes: 1024 };
         (0..100).map(extent).map(Segment::from).collect()
     }
 

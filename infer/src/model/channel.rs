@@ -5,10 +5,11 @@ use forebay_prefetch::SchedulerError;
 
 use super::decoder::{Channel, Experts, FeedForward, Linear, SharedExpert};
 use super::engine::{Engine, EngineError, Source, Steps, Target, vector};
+use super::routing::SharedWeight;
 use super::scratch::Scratch;
 use super::weights::Compute;
 use crate::gguf::TensorType;
-use crate::kernels::experts::{Rule, combine, sigmoid};
+use crate::kernels::experts::{Rule, combine};
 use crate::kernels::steps::{Activation, Gate};
 use crate::kernels::{Formats, Part, matmul, ops};
 
@@ -80,17 +81,21 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     /// Which experts each token goes to.
     fn route(&mut self, rule: &Experts, n: usize, steps: &mut Steps) -> Result<(), SchedulerError> {
         let router = &rule.router;
-        let weight = rule.shared.map(|shared| shared.weight);
+        let (weight, shared) = match rule.shared {
+            None => (None, SharedWeight::Absent),
+            Some(SharedExpert { weight: None, .. }) => (None, SharedWeight::One),
+            Some(SharedExpert { weight, .. }) => (weight, SharedWeight::Sigmoid),
+        };
         let (stride, float) = match weight {
-            Some(Some(_)) => (rule.count + 1, Formats::FLOAT),
-            _ => (rule.count, Formats::NONE),
+            Some(_) => (rule.count + 1, Formats::FLOAT),
+            None => (rule.count, Formats::NONE),
         };
         self.prepare(Source::H, n, self.formats(&[router.linear.weight]) | float);
         self.multiply_prepared(steps.next(), n, Target::Wide, stride)?;
         let Self { scratch, vectors, compute: Compute { pool, isa }, decoder, .. } = self;
         let Scratch { wide, activations, panels, routing, .. } = scratch;
         let outputs = &mut wide[..n * stride];
-        if let Some(Some(weight)) = weight {
+        if let Some(weight) = weight {
             // One more row of the product, which need not be streamed.
             let bytes = bytemuck::cast_slice(&vectors[weight]);
             let part = Part { ty: TensorType::F32, cols: decoder.shape.dim, bytes, first_out: rule.count };
@@ -103,13 +108,6 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             groups: router.groups,
             normalise: router.normalise,
             scale: router.scale,
-        };
-        let by_sigmoid = |row: &[f32]| sigmoid(row[row.len() - 1]);
-        let always = |_: &[f32]| 1.0;
-        let shared: Option<&dyn Fn(&[f32]) -> f32> = match weight {
-            None => None,
-            Some(None) => Some(&always),
-            Some(Some(_)) => Some(&by_sigmoid),
         };
         routing.choose(*isa, &choose, [router.chosen, rule.count], outputs, stride, shared);
         Ok(())

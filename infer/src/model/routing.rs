@@ -6,7 +6,7 @@ use forebay_prefetch::Chosen;
 
 use super::decoder::Decoder;
 use crate::kernels::Isa;
-use crate::kernels::experts::Rule;
+use crate::kernels::experts::{Rule, sigmoid};
 
 /// The choices of a chunk's tokens, and the same by expert. All memory is had at construction.
 #[derive(Debug)]
@@ -23,6 +23,16 @@ pub(super) struct Routing {
     summands: Vec<u32>,
     /// The experts that anyone chose.
     needed: Vec<Chosen>,
+}
+
+/// The weight of a shared expert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SharedWeight {
+    /// There is no such expert.
+    Absent,
+    One,
+    /// The sigmoid of the number behind the router's outputs.
+    Sigmoid,
 }
 
 /// What one token takes: an expert and a summand of it, and weights.
@@ -55,8 +65,8 @@ impl Routing {
         (summands * BYTES_PER_CHOICE, experts * BYTES_PER_EXPERT + 4)
     }
 
-    /// Chooses `k` of `experts` experts for each row of `outputs`: the router's output for each expert, and what there is
-    /// beside. The weight of a shared expert is what `shared` makes of a row, if there is such an expert.
+    /// Chooses `k` of `experts` experts for each row of `outputs`: the router's output for each expert, and what is
+    /// behind them.
     pub(super) fn choose(
         &mut self,
         isa: Isa,
@@ -64,9 +74,9 @@ impl Routing {
         [k, experts]: [usize; 2],
         outputs: &mut [f32],
         stride: usize,
-        shared: Option<&dyn Fn(&[f32]) -> f32>,
+        shared: SharedWeight,
     ) {
-        let (tokens, summands) = (outputs.len() / stride, k + usize::from(shared.is_some()));
+        let (tokens, summands) = (outputs.len() / stride, k + usize::from(shared != SharedWeight::Absent));
         self.chosen.clear();
         self.chosen.resize(tokens * k, 0);
         self.weights.clear();
@@ -74,8 +84,10 @@ impl Routing {
         for (token, row) in outputs.chunks_exact_mut(stride).enumerate() {
             let chosen = &mut self.chosen[token * k..][..k];
             let weights = &mut self.weights[token * summands..][..summands];
-            if let Some(shared) = shared {
-                weights[k] = shared(row);
+            match shared {
+                SharedWeight::Absent => {}
+                SharedWeight::One => weights[k] = 1.0,
+                SharedWeight::Sigmoid => weights[k] = sigmoid(row[experts]),
             }
             rule.choose(isa, &mut row[..experts], &mut self.scratch, chosen, &mut weights[..k]);
         }
@@ -153,14 +165,7 @@ mod tests {
             needed: Vec::new(),
         };
         let mut outputs: Vec<f32> = (0..tokens * (experts + 1)).map(|i| ((i * 7) % 11) as f32).collect();
-        routing.choose(
-            Isa::Portable,
-            &rule,
-            [k, experts],
-            &mut outputs,
-            experts + 1,
-            Some(&|row: &[f32]| row[experts]),
-        );
+        routing.choose(Isa::Portable, &rule, [k, experts], &mut outputs, experts + 1, SharedWeight::Sigmoid);
         let mut seen = Vec::new();
         for expert in 0..experts as u32 {
             let summands = routing.summands_of(expert);
@@ -178,7 +183,7 @@ mod tests {
         seen.dedup();
         assert_eq!(seen.len(), tokens * k, "each summand once");
         for (token, weights) in routing.weights().chunks_exact(k + 1).enumerate() {
-            assert_eq!(weights[k], ((token * (experts + 1) + experts) * 7 % 11) as f32);
+            assert_eq!(weights[k], sigmoid(((token * (experts + 1) + experts) * 7 % 11) as f32));
             assert!((weights[0] + weights[1] - 1.0).abs() < 1e-6);
         }
     }

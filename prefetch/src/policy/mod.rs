@@ -121,6 +121,7 @@ impl std::str::FromStr for PolicyKind {
 /// Any of the policies, chosen at run time.
 #[derive(Debug)]
 #[allow(missing_docs)] // One variant per policy; each type has its documentation.
+#[allow(clippy::large_enum_variant)] // There is one of it.
 pub enum AnyPolicy {
     Forecast(Forecast),
     Lru(Lru),

@@ -155,8 +155,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         assert!(pages.is_empty() && self.choosing.computing.is_none(), "give the last expert back first");
         let (_, choice) = self.choosing.at.filter(|(step, _)| *step == self.step).expect("a choice was begun");
         loop {
-            self.pager.poll().map_err(|e| self.name_expert(e))?;
-            self.note_arrivals();
+            self.take_in()?;
             self.pump();
             if let Some(expert) = self.choosing.ready.pop_front() {
                 self.choosing.hand_out(expert);
@@ -176,7 +175,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             let stats = self.pager.stats();
             self.choosing.stats.stall += stats.stall - before.0;
             self.choosing.stats.stalls += stats.stalls - before.1;
-            waited.map_err(|e| self.name_expert(e))?;
+            self.unless_stale(waited)?;
         }
     }
 
@@ -185,8 +184,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     /// # Errors
     /// When a read has failed.
     pub fn tend(&mut self) -> Result<(), SchedulerError> {
-        self.pager.poll().map_err(|e| self.name_expert(e))?;
-        self.note_arrivals();
+        self.take_in()?;
         self.pump();
         Ok(())
     }
@@ -297,7 +295,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     }
 
     /// An error of a read, with the expert that the page belongs to.
-    fn name_expert(&self, error: forebay_pager::Error) -> SchedulerError {
+    pub(super) fn name_expert(&self, error: forebay_pager::Error) -> SchedulerError {
         let place = match &error {
             forebay_pager::Error::Read { page, .. } => self.plan.expert_of(*page),
             _ => None,

@@ -23,7 +23,9 @@ use forebay_pager::{Class, Clock, Lease, Load, PageId, PageState, Pager, Storage
 use self::choice::Choosing;
 use crate::layout::Layout;
 use crate::plan::{Need, Pass, Plan, Step, StepId};
-use crate::policy::{AnyPolicy, ClockSweep, Forecast, Lfu, Lru, Policy, PolicyKind, Popularity, Position, Use};
+use crate::policy::{
+    AnyPolicy, ClockSweep, ExpertOrder, Forecast, Lfu, Lru, Policy, PolicyKind, Popularity, Position, Use,
+};
 use crate::residency::keep_set;
 
 /// How the scheduler decides.
@@ -123,6 +125,24 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         layout: &Layout,
         options: SchedulerOptions,
     ) -> Result<Self, SchedulerError> {
+        let order = Box::new(Popularity::new(&plan));
+        Self::with_order(pager, plan, layout, options, order)
+    }
+
+    /// The same with another order of experts for [`PolicyKind::Forecast`]: what each is worth keeping.
+    ///
+    /// # Errors
+    /// As of [`Scheduler::new`].
+    ///
+    /// # Panics
+    /// As [`Scheduler::new`].
+    pub fn with_order(
+        pager: Pager<S, C>,
+        plan: Plan,
+        layout: &Layout,
+        options: SchedulerOptions,
+        order: Box<dyn ExpertOrder>,
+    ) -> Result<Self, SchedulerError> {
         let pages = layout.page_count();
         assert!(pages == plan.page_count() as usize && pages == pager.page_count(), "one plan, one layout");
         let frames = pager.frames();
@@ -133,7 +153,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         let policy = match options.policy {
             PolicyKind::Forecast => {
                 let (keep, ahead) = (kept_pages(&plan, layout, frames, pager.depth()), 2 * pager.depth());
-                AnyPolicy::Forecast(Forecast::new(&plan, keep, ahead, Box::new(Popularity::new(&plan))))
+                AnyPolicy::Forecast(Forecast::new(&plan, keep, ahead, order))
             }
             PolicyKind::Lru => AnyPolicy::Lru(Lru::new(frames)),
             PolicyKind::Lfu => AnyPolicy::Lfu(Lfu::new(pages)),
@@ -225,8 +245,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     pub fn next_batch(&mut self, most: usize, batch: &mut Vec<Lease>) -> Result<bool, SchedulerError> {
         assert!(batch.is_empty(), "give the last batch back before asking for the next");
         loop {
-            self.pager.poll()?;
-            self.note_arrivals();
+            self.take_in()?;
             self.pump();
             if !self.ready.is_empty() {
                 let keep = self.ready.len().saturating_sub(most.max(1));
@@ -239,7 +258,8 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             if self.pager.in_flight() == 0 {
                 return Err(self.too_small());
             }
-            self.pager.wait()?;
+            let waited = self.pager.wait();
+            self.unless_stale(waited)?;
         }
     }
 
@@ -264,6 +284,32 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         self.ready.clear();
         if std::mem::take(&mut self.unfinished) > 0 || experts {
             self.pager.forget_faults();
+        }
+    }
+
+    /// Takes in what has ended.
+    fn take_in(&mut self) -> Result<(), SchedulerError> {
+        let polled = self.pager.poll();
+        self.unless_stale(polled)?;
+        self.note_arrivals();
+        Ok(())
+    }
+
+    /// An error of a read, unless the page was demanded by a step that was given up: who needs it will ask for it again.
+    fn unless_stale(&self, result: Result<usize, forebay_pager::Error>) -> Result<(), SchedulerError> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(forebay_pager::Error::Read { page, .. }) if !self.wants(page) => Ok(()),
+            Err(error) => Err(self.name_expert(error)),
+        }
+    }
+
+    /// Whether the current step waits for `page`.
+    fn wants(&self, page: PageId) -> bool {
+        let Step { pages, need, .. } = self.current();
+        match need {
+            Need::All => self.unfinished > 0 && pages.contains(&page.0) && !self.taken[page.index()],
+            Need::Choice(choice) => choice.expert_of(page).is_some() && self.choosing.holds(page),
         }
     }
 
@@ -300,15 +346,13 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
 
     /// Tells the policy of the pages that have arrived, and takes those that the current step waits for.
     fn note_arrivals(&mut self) {
-        let Step { pages, need, .. } = self.current().clone();
+        let need = self.current().need;
         let mut arrived = std::mem::take(&mut self.arrived);
         self.pager.drain_arrived(|page| arrived.push(page));
         for page in arrived.drain(..) {
             self.policy.touch(page, self.due[page.index()], Use::Arrived);
             match need {
-                Need::All if self.unfinished > 0 && pages.contains(&page.0) && !self.taken[page.index()] => {
-                    self.take_if_resident(page);
-                }
+                Need::All if self.wants(page) => self.take_if_resident(page),
                 Need::All => {}
                 Need::Choice(_) => self.note_expert_page(page),
             }
