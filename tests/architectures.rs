@@ -8,9 +8,10 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use common::fixture::Fixture;
 use forebay_infer::gguf::write::Writer;
 use forebay_infer::gguf::{Model, TensorType};
-use forebay_infer::open::{Loaded, Options};
+use forebay_infer::open::Loaded;
 
 /// Largest difference to the expected logits, as a part of their range, where the weights are floats.
 ///
@@ -24,86 +25,8 @@ const QUANTIZED_TOLERANCE: f64 = 2e-2;
 /// Positions in the context of the tests: more than there are tokens, so that nothing ends at a round number.
 const CONTEXT: usize = 64;
 
-struct Fixture {
-    name: String,
-    path: PathBuf,
-    tokens: Vec<u32>,
-    /// Positions, in ascending order, and the logits expected there.
-    expected: Vec<(usize, Vec<f64>)>,
-}
-
-impl Fixture {
-    fn load(name: &str) -> Self {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/arch");
-        let golden = common::golden(&format!("arch/{name}.json"));
-        let numbers = |value: &serde_json::Value| -> Vec<f64> {
-            value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
-        };
-        let expected = golden["logits"].as_array().unwrap();
-        Fixture {
-            name: name.to_owned(),
-            path: directory.join(format!("{name}.gguf")),
-            tokens: numbers(&golden["tokens"]).into_iter().map(|t| t as u32).collect(),
-            expected: expected
-                .iter()
-                .map(|row| (row["position"].as_u64().unwrap() as usize, numbers(&row["logits"])))
-                .collect(),
-        }
-    }
-
-    /// The logits at the expected positions, in bits, when the tokens up to each of them are given at once.
-    fn run(&self, options: &Options) -> Vec<Vec<u32>> {
-        let (_, mut engine, _) = common::open(&self.path, options);
-        let mut done = 0;
-        let mut rows = Vec::new();
-        for (position, _) in &self.expected {
-            let logits = engine.forward(&self.tokens[done..=*position], |_| ()).unwrap();
-            rows.push(logits.iter().map(|x| x.to_bits()).collect());
-            done = position + 1;
-        }
-        rows
-    }
-
-    /// The logits after the last token, in bits, when all tokens are given at once.
-    fn run_at_once(&self, options: &Options) -> Vec<u32> {
-        let (_, mut engine, _) = common::open(&self.path, options);
-        let logits = engine.forward(&self.tokens, |_| ()).unwrap();
-        logits.iter().map(|x| x.to_bits()).collect()
-    }
-
-    /// The largest difference of `rows` to the expected logits, as a part of their range.
-    fn difference(&self, rows: &[Vec<u32>]) -> f64 {
-        let mut worst: f64 = 0.0;
-        for ((position, expected), row) in self.expected.iter().zip(rows) {
-            assert_eq!(expected.len(), row.len(), "{}: logits at {position}", self.name);
-            let (least, most) = expected.iter().fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
-            for (expected, bits) in expected.iter().zip(row) {
-                let difference = (f64::from(f32::from_bits(*bits)) - expected).abs() / (most - least);
-                // A NaN must not pass as small.
-                worst = if difference.is_nan() { f64::INFINITY } else { worst.max(difference) };
-            }
-        }
-        worst
-    }
-
-    /// Agrees with llama.cpp, and gives the same bits in every way of running.
-    fn check(&self, tolerance: f64) {
-        let base = Options { context: CONTEXT, ..common::options(CONTEXT) };
-        let reference = self.run(&base);
-        let difference = self.difference(&reference);
-        eprintln!("{}: {difference:.1e} of the range", self.name);
-        assert!(difference <= tolerance, "{}: {difference:.1e} of the range away from llama.cpp", self.name);
-        for (how, options) in common::ways(&self.path, &base) {
-            assert!(self.run(&options) == reference, "{}: other bits with {how}", self.name);
-        }
-        let floor = common::floor(&self.path, &base);
-        for chunk in [1, 7, CONTEXT] {
-            let options = Options { chunk: Some(chunk), ..base };
-            let last = self.run_at_once(&options);
-            assert!(reference.last() == Some(&last), "{}: other bits in chunks of {chunk}", self.name);
-        }
-        assert!(reference.last() == Some(&self.run_at_once(&floor)), "{}: other bits at once at the floor", self.name);
-    }
+fn fixture(name: &str) -> Fixture {
+    Fixture::load("arch", name, CONTEXT)
 }
 
 macro_rules! fixtures {
@@ -111,7 +34,7 @@ macro_rules! fixtures {
         $(
             #[test]
             fn $test() {
-                Fixture::load($name).check($tolerance);
+                fixture($name).check($tolerance);
             }
         )*
         /// To hold this list against the directory.
@@ -194,9 +117,9 @@ fn split(path: &Path, directory: &Path, parts: usize) -> PathBuf {
 
 #[test]
 fn a_split_model_has_the_bits_of_the_whole() {
-    let whole = Fixture::load("llama-gqa");
+    let whole = fixture("llama-gqa");
     let directory = tempfile::tempdir().unwrap();
-    let parts = Fixture { path: split(&whole.path, directory.path(), 3), ..Fixture::load("llama-gqa") };
+    let parts = Fixture { path: split(&whole.path, directory.path(), 3), ..fixture("llama-gqa") };
     let base = common::options(CONTEXT);
     assert!(parts.run(&base) == whole.run(&base));
     assert!(parts.run(&common::floor(&parts.path, &base)) == whole.run(&base));
@@ -204,12 +127,8 @@ fn a_split_model_has_the_bits_of_the_whole() {
 
 #[test]
 fn every_fixture_is_tested() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/arch");
-    let stem = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
-    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut there: Vec<String> = files.filter(|path| path.extension().unwrap() == "json").map(stem).collect();
+    let there = common::fixture::names("arch");
     let mut tested = [floats::NAMES, quantized::NAMES].concat();
-    there.sort_unstable();
     tested.sort_unstable();
     assert_eq!(there, tested);
 }

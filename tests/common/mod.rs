@@ -1,6 +1,7 @@
 //! What the integration tests share: finding models, opening engines.
 #![allow(dead_code, clippy::disallowed_methods)] // Each test uses a part; tests may open files.
 
+pub(crate) mod fixture;
 pub(crate) mod mixture;
 
 use std::io::Write as _;
