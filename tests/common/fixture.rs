@@ -12,7 +12,7 @@ pub(crate) struct Fixture {
     /// Positions that the context is to have: more than there are tokens, so that nothing ends at a round number.
     pub(crate) context: usize,
     /// Positions, in ascending order, and the logits expected there.
-    expected: Vec<(usize, Vec<f64>)>,
+    pub(crate) expected: Vec<(usize, Vec<f64>)>,
 }
 
 impl Fixture {
