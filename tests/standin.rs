@@ -24,7 +24,8 @@ const PROMPT: &str = "The forebay is the small pool right in front of a turbine:
 /// The order of `units` things in expert `expert`: the first one's is as it was.
 fn order(units: usize, expert: usize) -> impl Iterator<Item = usize> {
     // Steps that are prime to the number of units go through all of them.
-    let step = (1..).map(|i| 2 * i * expert + 1).find(|s| (2..=*s).all(|d| s % d != 0 || units % d != 0)).unwrap();
+    let step =
+        (1..).map(|i| 2 * i * expert + 1).find(|s| (2..=*s).all(|d| s % d != 0 || !units.is_multiple_of(d))).unwrap();
     (0..units).map(move |i| (i * step + expert) % units)
 }
 

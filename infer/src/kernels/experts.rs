@@ -141,21 +141,27 @@ fn greatest(scores: &[f32], chosen: &mut [u32]) {
 }
 
 impl Groups {
+    /// More groups than this are not provided for.
+    pub const MOST: usize = 64;
+
     /// Makes the scores of all groups but the chosen ones the least that there is.
     fn rule_out(self, scores: &mut [f32]) {
-        const MOST: usize = 64;
         let Self { count, chosen } = self;
         assert!(count > 0 && scores.len().is_multiple_of(count), "{} experts in {count} groups", scores.len());
-        assert!(count <= MOST && chosen <= count, "{chosen} of {count} groups, of which there are at most {MOST}");
+        assert!(
+            count <= Self::MOST && chosen <= count,
+            "{chosen} of {count} groups, of which there are at most {}",
+            Self::MOST
+        );
         let len = scores.len() / count;
-        let mut of_groups = [0.0; MOST];
+        let mut of_groups = [0.0; Self::MOST];
         for (score, group) in of_groups.iter_mut().zip(scores.chunks_exact(len)) {
             let mut two = [0; 2];
             let two = &mut two[..len.min(2)];
             greatest(group, two);
             *score = two.iter().fold(0.0, |sum, &i| sum + group[i as usize]);
         }
-        let mut kept = [0; MOST];
+        let mut kept = [0; Self::MOST];
         greatest(&of_groups[..count], &mut kept[..chosen]);
         for (i, group) in scores.chunks_exact_mut(len).enumerate() {
             if !kept[..chosen].contains(&(i as u32)) {

@@ -162,6 +162,11 @@ impl<'a> Tensors<'a> {
         if self.has(name) { self.vector(name, len).map(Some) } else { Ok(None) }
     }
 
+    /// Leaves out all tensors whose names begin so: what they are for is not needed.
+    pub fn leave_out(&mut self, prefix: &str) {
+        self.used.extend(self.model.tensors.iter().map(|t| t.name.as_str()).filter(|name| name.starts_with(prefix)));
+    }
+
     /// The embedding: a matrix that is not streamed, as a token needs one row of it.
     pub(super) fn embedding(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
         matrix(self.find(name)?, rows, cols, None)

@@ -15,7 +15,7 @@ const LAYERS_27B: usize = 62;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: HeadNorms::Each, post_norms: true };
+    let describe = Describe { head_norms: HeadNorms::Each, post_norms: true, ..Describe::usual(shape) };
     let global = hyper.rope(&shape, RopeStyle::Neox)?;
     let base = hyper.positive_or("rope.freq_base_swa", LOCAL_ROPE_BASE)?;
     let local = Rope { base, scaling: RopeScaling::None, ..global.clone() };
@@ -23,10 +23,14 @@ pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<D
     let window = hyper.sliding_window()?;
     let global_layers = hyper.global_layers(shape.layers, PATTERN)?;
     let feed = Feed::Dense { width: hyper.feed_forward_length()?, activation: Activation::GeluTanh };
-    let layers = describe.layers(tensors, feed, |i, attention| match window {
-        Some(_) if !global_layers[i] => Attention { rope: local_rope, window, ..attention },
-        _ => Attention { rope: global_rope, ..attention },
-    })?;
+    let layers = describe.layers(
+        tensors,
+        |_| feed,
+        |i, attention| match window {
+            Some(_) if !global_layers[i] => Attention { rope: local_rope, window, ..attention },
+            _ => Attention { rope: global_rope, ..attention },
+        },
+    )?;
     let scaled = if shape.layers == LAYERS_27B { (shape.dim / shape.heads).max(1) } else { shape.head_dim };
     Ok(Decoder {
         embedding_scale: (shape.dim as f32).sqrt(),

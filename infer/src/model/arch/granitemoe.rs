@@ -2,19 +2,19 @@
 //! what comes to the residual stream and the logits each have a multiplier.
 
 use super::moe::Shared;
-use super::{Describe, Feed, HeadNorms, Hyper, Mixture};
+use super::{Describe, Feed, Hyper, Mixture};
 use crate::model::ModelError;
 use crate::model::decoder::{Decoder, RopeStyle};
 use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: HeadNorms::None, post_norms: false };
+    let describe = Describe::usual(shape);
     let rope = hyper.rope(&shape, RopeStyle::Norm)?;
     let shared = hyper.shared_length()?.map(|width| Shared { width, gated: false });
     // The softmax over the chosen is the softmax over all, divided by the sum of the chosen.
     let mixture = Mixture { shared, normalise: true, ..hyper.mixture(hyper.feed_forward_length()?)? };
-    let layers = describe.layers(tensors, Feed::Experts(mixture), |_, attention| attention)?;
+    let layers = describe.layers(tensors, |_| Feed::Experts(mixture), |_, attention| attention)?;
     let usual = describe.decoder("granitemoe", tensors, vec![rope], layers)?;
     Ok(Decoder {
         embedding_scale: hyper.multiplier("embedding_scale")?.unwrap_or(1.0),

@@ -1,13 +1,13 @@
 //! `llama`: Llama 1-3, SmolLM, Mistral; with experts Mixtral. Rotary positions in interleaved pairs, SwiGLU.
 
-use super::{Describe, Feed, HeadNorms, Hyper, Mixture};
+use super::{Describe, Feed, Hyper, Mixture};
 use crate::model::ModelError;
 use crate::model::decoder::{Activation, Attention, Decoder, RopeStyle};
 use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: HeadNorms::None, post_norms: false };
+    let describe = Describe::usual(shape);
     let rope = hyper.rope(&shape, RopeStyle::Norm)?;
     let window = hyper.sliding_window()?;
     let width = hyper.feed_forward_length()?;
@@ -17,6 +17,6 @@ pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<D
     } else {
         Feed::Dense { width, activation: Activation::Silu }
     };
-    let layers = describe.layers(tensors, feed, |_, attention| Attention { window, ..attention })?;
+    let layers = describe.layers(tensors, |_| feed, |_, attention| Attention { window, ..attention })?;
     describe.decoder("llama", tensors, vec![rope], layers)
 }

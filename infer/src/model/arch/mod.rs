@@ -4,6 +4,7 @@
 //! architecture differs.
 
 mod gemma3;
+mod glm4moe;
 mod granitemoe;
 mod llama;
 mod moe;
@@ -24,7 +25,7 @@ use super::decoder::{
 use super::tensors::Tensors;
 
 /// The architectures by the name that a file gives in `general.architecture`.
-const ARCHITECTURES: [(&str, Describer); 8] = [
+const ARCHITECTURES: [(&str, Describer); 9] = [
     ("llama", llama::describe),
     ("qwen2", qwen2::describe),
     ("qwen3", qwen3::describe),
@@ -33,6 +34,7 @@ const ARCHITECTURES: [(&str, Describer); 8] = [
     ("qwen3moe", qwen3moe::describe),
     ("olmoe", olmoe::describe),
     ("granitemoe", granitemoe::describe),
+    ("glm4moe", glm4moe::describe),
 ];
 
 type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
@@ -82,6 +84,22 @@ impl Hyper<'_> {
 
     fn size_or(&self, name: &str, most: usize, default: usize) -> Result<usize, ModelError> {
         if self.has(name) { self.size(name, most) } else { Ok(default) }
+    }
+
+    /// A size that may be 0, or left out, which is the same.
+    fn size_or_0(&self, name: &str, most: usize) -> Result<usize, ModelError> {
+        if !self.has(name) || self.metadata.u64(&self.key(name))? == 0 { Ok(0) } else { self.size(name, most) }
+    }
+
+    /// Whether something is the case; what is left out is not.
+    fn flag(&self, name: &str) -> Result<bool, ModelError> {
+        let key = self.key(name);
+        if self.has(name) { Ok(self.metadata.bool(&key)?) } else { Ok(false) }
+    }
+
+    /// How many of the last layers predict tokens further ahead, which decoding does without.
+    fn predicting_layers(&self, layers: usize) -> Result<usize, ModelError> {
+        self.size_or_0("nextn_predict_layers", layers - 1)
     }
 
     fn f32_if_any(&self, name: &str) -> Result<Option<f32>, ModelError> {
@@ -254,9 +272,16 @@ struct Describe {
     head_norms: HeadNorms,
     /// Whether attention and feed-forward have a norm after them, too.
     post_norms: bool,
+    /// The name of the norm before the feed-forward.
+    ffn_norm: &'static str,
 }
 
 impl Describe {
+    /// As most are.
+    fn usual(shape: Shape) -> Self {
+        Describe { shape, head_norms: HeadNorms::None, post_norms: false, ffn_norm: "ffn_norm" }
+    }
+
     fn linear(&self, tensors: &mut Tensors<'_>, name: &str, rows: usize, cols: usize) -> Result<Linear, ModelError> {
         Ok(Linear {
             weight: tensors.matrix(&format!("{name}.weight"), rows, cols)?,
@@ -301,7 +326,7 @@ impl Describe {
     ) -> Result<FeedForward, ModelError> {
         let shape = &self.shape;
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let norm = tensors.vector(&name("ffn_norm.weight"), shape.dim)?;
+        let norm = tensors.vector(&name(&format!("{}.weight", self.ffn_norm)), shape.dim)?;
         let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), shape.dim)?;
         tensors.step();
         let gate = self.linear(tensors, &name("ffn_gate"), width, shape.dim)?;
@@ -311,17 +336,18 @@ impl Describe {
         Ok(FeedForward { norm, gate, up, down, width, activation, post_norm })
     }
 
-    /// All layers, in order; `adjust` says how the attention of layer `i` differs from the usual.
+    /// All layers, in order; `feed` says what layer `i` does with each token, and `adjust` how its attention differs from the
+    /// usual.
     fn layers(
         &self,
         tensors: &mut Tensors<'_>,
-        feed: Feed,
+        feed: impl Fn(usize) -> Feed,
         adjust: impl Fn(usize, Attention) -> Attention,
     ) -> Result<Vec<Layer>, ModelError> {
         (0..self.shape.layers)
             .map(|i| {
                 let mixer = Mixer::Attention(adjust(i, self.attention(tensors, i)?));
-                let channel = match feed {
+                let channel = match feed(i) {
                     Feed::Dense { width, activation } => {
                         Channel::Dense(self.feed_forward(tensors, i, width, activation)?)
                     }

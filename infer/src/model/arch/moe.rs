@@ -67,6 +67,27 @@ impl Hyper<'_> {
         Ok((self.feed_forward_length()? / chosen).max(1))
     }
 
+    /// The choice in groups, if there is more than one.
+    pub(super) fn expert_groups(&self, mixture: &Mixture) -> Result<Option<Groups>, ModelError> {
+        let name = "expert_group_count";
+        let count = self.size_or(name, Groups::MOST, 1)?;
+        if count == 1 {
+            return Ok(None);
+        }
+        let wrong = |name: &str, value: usize, expected: String| {
+            Err(ModelError::Hyperparameter { key: self.key(name), value: value.to_string(), expected })
+        };
+        if !mixture.count.is_multiple_of(count) {
+            return wrong(name, count, format!("a divisor of the {} experts", mixture.count));
+        }
+        let name = "expert_group_used_count";
+        let chosen = self.size(name, count)?;
+        if chosen * (mixture.count / count) < mixture.chosen {
+            return wrong(name, chosen, format!("enough groups for {} experts", mixture.chosen));
+        }
+        Ok(Some(Groups { count, chosen }))
+    }
+
     /// Width of the shared expert; 0 and none are the same.
     pub(super) fn shared_length(&self) -> Result<Option<usize>, ModelError> {
         let name = "expert_shared_feed_forward_length";
@@ -92,7 +113,7 @@ impl Describe {
         if tensors.has(&separate) {
             return Err(ModelError::SeparateExperts { name: separate });
         }
-        let norm = tensors.vector(&name("ffn_norm.weight"), dim)?;
+        let norm = tensors.vector(&name(&format!("{}.weight", self.ffn_norm)), dim)?;
         let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), dim)?;
         tensors.step();
         let linear = self.linear(tensors, &name("ffn_gate_inp"), count, dim)?;

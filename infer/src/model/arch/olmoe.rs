@@ -7,9 +7,9 @@ use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: HeadNorms::All, post_norms: false };
+    let describe = Describe { head_norms: HeadNorms::All, ..Describe::usual(shape) };
     let rope = hyper.rope(&shape, RopeStyle::Neox)?;
     let mixture = hyper.mixture(hyper.feed_forward_length()?)?;
-    let layers = describe.layers(tensors, Feed::Experts(mixture), |_, attention| attention)?;
+    let layers = describe.layers(tensors, |_| Feed::Experts(mixture), |_, attention| attention)?;
     describe.decoder("olmoe", tensors, vec![rope], layers)
 }

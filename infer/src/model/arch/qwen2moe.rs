@@ -2,14 +2,14 @@
 //! softmax as they are.
 
 use super::moe::Shared;
-use super::{Describe, Feed, HeadNorms, Hyper, Mixture};
+use super::{Describe, Feed, Hyper, Mixture};
 use crate::model::ModelError;
 use crate::model::decoder::{Decoder, RopeStyle};
 use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: HeadNorms::None, post_norms: false };
+    let describe = Describe::usual(shape);
     let rope = hyper.rope(&shape, RopeStyle::Neox)?;
     let width = match hyper.shared_length()? {
         Some(width) => width,
@@ -17,6 +17,6 @@ pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<D
     };
     let shared = Some(Shared { width, gated: true });
     let mixture = Mixture { shared, ..hyper.mixture(hyper.expert_length()?)? };
-    let layers = describe.layers(tensors, Feed::Experts(mixture), |_, attention| attention)?;
+    let layers = describe.layers(tensors, |_| Feed::Experts(mixture), |_, attention| attention)?;
     describe.decoder("qwen2moe", tensors, vec![rope], layers)
 }

@@ -7,9 +7,9 @@ use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: HeadNorms::Each, post_norms: false };
+    let describe = Describe { head_norms: HeadNorms::Each, ..Describe::usual(shape) };
     let rope = hyper.rope(&shape, RopeStyle::Neox)?;
     let feed = Feed::Dense { width: hyper.feed_forward_length()?, activation: Activation::Silu };
-    let layers = describe.layers(tensors, feed, |_, attention| attention)?;
+    let layers = describe.layers(tensors, |_| feed, |_, attention| attention)?;
     describe.decoder("qwen3", tensors, vec![rope], layers)
 }

@@ -7,9 +7,9 @@ use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: HeadNorms::Each, post_norms: false };
+    let describe = Describe { head_norms: HeadNorms::Each, ..Describe::usual(shape) };
     let rope = hyper.rope(&shape, RopeStyle::Neox)?;
     let mixture = Mixture { normalise: true, ..hyper.mixture(hyper.expert_length()?)? };
-    let layers = describe.layers(tensors, Feed::Experts(mixture), |_, attention| attention)?;
+    let layers = describe.layers(tensors, |_| Feed::Experts(mixture), |_, attention| attention)?;
     describe.decoder("qwen3moe", tensors, vec![rope], layers)
 }
