@@ -7,12 +7,14 @@ mod common;
 
 use std::io::BufWriter;
 use std::path::Path;
+use std::process::Command;
 
 use forebay_infer::gguf::write::Writer;
 use forebay_infer::gguf::{Model, Tensor, TensorType};
 use forebay_infer::kernels::ops::argmax;
 use forebay_infer::open::{Loaded, Options, open_engine};
 use forebay_prefetch::{PolicyKind, SchedulerOptions};
+use serde_json::Value;
 
 const EXPERTS: usize = 8;
 const CHOSEN: usize = 2;
@@ -101,12 +103,37 @@ fn run(loaded: &Loaded, options: &Options, given: Option<&[u32]>) -> (Vec<Vec<f3
     (rows, greedy)
 }
 
+/// What `run` and `plan` say of such a model; and the whole process stays below its ceiling.
+fn the_command_line_tells(path: &Path) {
+    const MIB: u64 = 160;
+    let json = |args: &[&str]| -> Value {
+        let ram = format!("{MIB}MiB");
+        let command = Command::new(env!("CARGO_BIN_EXE_forebay")).args(args).args(["--ram", &ram, "--json"]).output();
+        let output = command.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let path = path.to_str().unwrap();
+    let run = json(&["run", path, "-p", "Count to twenty.", "-n", "12", "--ignore-eos"]);
+    assert!(run["memory"]["peak_resident"].as_u64().unwrap() <= MIB << 20, "{run}");
+    let experts = |key: &str| run["experts"][key].as_f64().unwrap();
+    assert_eq!(experts("used_per_token"), (30 * CHOSEN) as f64);
+    assert!(experts("loads_per_token") > 0.0 && experts("loads_per_token") <= experts("used_per_token"), "{run}");
+    assert!(experts("stalls_per_token") > 0.0 && experts("stall_s") > 0.0, "{run}");
+    let plan = json(&["plan", path, "--no-measure", "--ctx", "256"]);
+    let of = |key: &str| plan[key].as_u64().unwrap();
+    let dense = of("weight_bytes") - of("expert_bytes");
+    assert_eq!(of("streamed_bytes"), dense + of("expert_bytes") / (EXPERTS / CHOSEN) as u64);
+    assert!(of("window") > dense && of("read_per_token") < of("streamed_bytes") - dense, "{plan}");
+}
+
 #[test]
 fn exchangeable_experts_are_the_dense_model() {
     let Some(path) = common::model("smollm2-135m-instruct") else { return };
     let directory = tempfile::tempdir().unwrap();
     let standin = directory.path().join("standin.gguf");
     write(&path, &standin);
+    the_command_line_tells(&standin);
     let [dense, standin] = [&path, &standin].map(|path| Loaded::open(path).unwrap());
     let base = common::options(64);
     let (expected, tokens) = run(&dense, &base, None);
