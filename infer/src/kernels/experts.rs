@@ -203,6 +203,52 @@ pub fn combine(pool: &Pool, isa: Isa, summands: &[f32], weights: &[f32], row: us
     });
 }
 
+/// The gate of gpt-oss: `g * sigmoid(alpha * g) * (u + 1)`, with `g` no more than a limit and `u` within it on both sides.
+#[derive(Debug, Clone, Copy)]
+pub struct ClampedGate<'a> {
+    /// Steepness of the sigmoid.
+    pub alpha: f32,
+    /// The limit.
+    pub limit: f32,
+    /// Added to the gates first, and to the others.
+    pub biases: [Option<&'a [f32]>; 2],
+    /// Elements of a row of results.
+    pub row: usize,
+}
+
+impl ClampedGate<'_> {
+    /// Fills the rows of `out`; each row of `from` is a row of gates and then one of the others.
+    ///
+    /// # Panics
+    ///
+    /// The lengths do not fit, or are not whole rows.
+    pub fn apply(&self, pool: &Pool, isa: Isa, from: &[f32], out: &mut [f32]) {
+        struct Row<'a>(&'a ClampedGate<'a>, [&'a [f32]; 2], &'a mut [f32]);
+        impl Work for Row<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) {
+                let Self(ClampedGate { alpha, limit, biases, .. }, [gates, ups], out) = self;
+                for (i, (out, (g, u))) in out.iter_mut().zip(gates.iter().zip(ups)).enumerate() {
+                    let [g, u] = [(g, biases[0]), (u, biases[1])].map(|(x, bias)| bias.map_or(*x, |bias| x + bias[i]));
+                    // Comparisons that a NaN fails, so that it goes through.
+                    let g = if g > *limit { *limit } else { g };
+                    let u = if u > *limit { *limit } else { u };
+                    let u = if u < -*limit { -*limit } else { u };
+                    *out = g * sigmoid(alpha * g) * (u + 1.0);
+                }
+            }
+        }
+        let row = self.row;
+        assert!(out.len().is_multiple_of(row) && from.len() == 2 * out.len(), "{} to {}", from.len(), out.len());
+        each_chunk(pool, out, row, &|first, out| {
+            let (gates, ups) = from[2 * first..][..2 * row].split_at(row);
+            let work = Row(self, [gates, ups], out);
+            with_level!(isa, level => level.run(work));
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZero;
@@ -289,6 +335,28 @@ mod tests {
             let mut out = vec![7.0; 3 * 37];
             combine(&pool, isa, &summands, &weights, 37, &mut out);
             assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn the_clamped_gate_is_what_it_says_on_every_level() {
+        let from: Vec<f32> = (0..2 * 3 * 19).map(|i| (i as f32 * 0.7).sin() * 12.0).collect();
+        let biases = [1.0f32, -2.0].map(|scale| (0..19).map(|i| scale * (i as f32 * 0.3).cos()).collect::<Vec<f32>>());
+        let [gate_bias, up_bias] = [0, 1].map(|i| Some(&biases[i][..]));
+        let gate = ClampedGate { alpha: 1.702, limit: 7.0, biases: [gate_bias, up_bias], row: 19 };
+        let pool = Pool::new(NonZero::new(2).unwrap());
+        let [portable, ours] = [Isa::Portable, Isa::detect()].map(|isa| {
+            let mut out = vec![0.0; 3 * 19];
+            gate.apply(&pool, isa, &from, &mut out);
+            out
+        });
+        assert_eq!(portable, ours);
+        for (i, out) in ours.iter().enumerate() {
+            let (token, column) = (i / 19, i % 19);
+            let g = f64::from(from[token * 38 + column] + biases[0][column]).min(7.0);
+            let u = f64::from(from[token * 38 + 19 + column] + biases[1][column]).clamp(-7.0, 7.0);
+            let exact = g / (1.0 + (-1.702 * g).exp()) * (u + 1.0);
+            assert!((f64::from(*out) - exact).abs() < 1e-4, "{out} and {exact}");
         }
     }
 }

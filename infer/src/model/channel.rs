@@ -3,14 +3,14 @@
 use forebay_pager::{Clock, Storage};
 use forebay_prefetch::SchedulerError;
 
-use super::decoder::{Channel, Experts, FeedForward, Linear, SharedExpert};
+use super::decoder::{Channel, Experts, FeedForward, Gating, Linear, SharedExpert};
 use super::engine::{Engine, EngineError, Source, Steps, Target, vector};
 use super::routing::SharedWeight;
 use super::scratch::Scratch;
 use super::weights::Compute;
 use crate::gguf::TensorType;
-use crate::kernels::experts::{Rule, combine};
-use crate::kernels::steps::{Activation, Gate};
+use crate::kernels::experts::{ClampedGate, Rule, combine};
+use crate::kernels::steps::Gate;
 use crate::kernels::{Formats, Part, matmul, ops};
 
 impl<S: Storage, C: Clock> Engine<S, C> {
@@ -29,26 +29,25 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     fn feed_forward(&mut self, rule: &FeedForward, n: usize, steps: &mut Steps) -> Result<(), SchedulerError> {
         let FeedForward { norm, gate, up, down, width, activation, post_norm } = *rule;
         self.norm_x(norm, n);
-        self.gated([gate, up], width, activation, n, steps)?;
+        self.gated([gate, up], width, Gating::Product(activation), n, steps)?;
         self.multiply(steps.next(), &[down.weight], Source::Inner(width), n, Target::H, self.decoder.shape.dim)?;
         self.add_h(down.bias, post_norm, n);
         Ok(())
     }
 
-    /// inner = act(gate(h)) * up(h).
+    /// inner = gating(gate(h), up(h)).
     fn gated(
         &mut self,
         [gate, up]: [Linear; 2],
         width: usize,
-        activation: Activation,
+        gating: Gating,
         n: usize,
         steps: &mut Steps,
     ) -> Result<(), SchedulerError> {
         self.multiply(steps.next(), &[gate.weight, up.weight], Source::H, n, Target::Wide, 2 * width)?;
         let Self { scratch, vectors, compute, .. } = self;
-        let [gate_bias, up_bias] = [gate, up].map(|linear| vector(vectors, linear.bias));
-        let gate = Gate { activation, gate_bias, up_bias, row: width };
-        gate.apply(&compute.pool, compute.isa, &scratch.wide[..n * 2 * width], &mut scratch.inner[..n * width]);
+        let biases = [gate, up].map(|linear| vector(vectors, linear.bias));
+        gate_up(compute, gating, biases, width, &scratch.wide[..n * 2 * width], &mut scratch.inner[..n * width]);
         Ok(())
     }
 
@@ -123,7 +122,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     ) -> Result<(), SchedulerError> {
         let SharedExpert { gate, up, down, width, .. } = *shared;
         let dim = self.decoder.shape.dim;
-        self.gated([gate, up], width, rule.activation, n, steps)?;
+        self.gated([gate, up], width, rule.gating, n, steps)?;
         let (first, stride) = (rule.router.chosen * dim, rule.summands() * dim);
         self.multiply(steps.next(), &[down.weight], Source::Inner(width), n, Target::Summands(first), stride)?;
         let Self { scratch, vectors, .. } = self;
@@ -136,7 +135,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
 
     /// The summands of one expert = expert(h), for the tokens that chose it.
     fn expert(&mut self, rule: &Experts, expert: u32) -> Result<(), SchedulerError> {
-        let Experts { gate, up, down, width, activation, .. } = *rule;
+        let Experts { gate, up, down, width, gating, .. } = *rule;
         let dim = self.decoder.shape.dim;
         let n = self.gather(rule, expert);
 
@@ -147,9 +146,8 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         weights.multiply_expert(&[gate.weight, up.weight], compute, activations, panels, wide, 2 * width)?;
         let of_expert =
             |linear: Linear, len: usize| vector(vectors, linear.bias).map(|b| &b[expert as usize * len..][..len]);
-        let [gate_bias, up_bias] = [gate, up].map(|linear| of_expert(linear, width));
-        let gate = Gate { activation, gate_bias, up_bias, row: width };
-        gate.apply(&compute.pool, compute.isa, wide, &mut inner[..n * width]);
+        let biases = [gate, up].map(|linear| of_expert(linear, width));
+        gate_up(compute, gating, biases, width, wide, &mut inner[..n * width]);
 
         self.prepare(Source::Inner(width), n, self.formats(&[down.weight]));
         let Self { scratch, vectors, compute, weights, .. } = self;
@@ -175,5 +173,21 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             row.copy_from_slice(&h[summand as usize / rule.summands() * dim..][..dim]);
         }
         users.len()
+    }
+}
+
+/// inner = gating(gate + bias, up + bias), where each row of `wide` is a row of gates and then one of ups.
+fn gate_up(
+    compute: &Compute,
+    gating: Gating,
+    biases: [Option<&[f32]>; 2],
+    row: usize,
+    wide: &[f32],
+    inner: &mut [f32],
+) {
+    let (Compute { pool, isa }, [gate_bias, up_bias]) = (compute, biases);
+    match gating {
+        Gating::Product(activation) => Gate { activation, gate_bias, up_bias, row }.apply(pool, *isa, wide, inner),
+        Gating::Clamped { alpha, limit } => ClampedGate { alpha, limit, biases, row }.apply(pool, *isa, wide, inner),
     }
 }

@@ -142,7 +142,21 @@ pub struct SharedExpert {
     pub weight: Option<VectorId>,
 }
 
-/// A mixture of experts: the sum of weight x down(act(gate(x)) * up(x)) over the chosen ones, in the order of their scores,
+/// What becomes of gate and up in an expert.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gating {
+    /// act(gate) * up.
+    Product(Activation),
+    /// See [`crate::kernels::experts::ClampedGate`] (gpt-oss).
+    Clamped {
+        /// Steepness of the sigmoid.
+        alpha: f32,
+        /// The limit.
+        limit: f32,
+    },
+}
+
+/// A mixture of experts: the sum of weight x down(gating(gate(x), up(x))) over the chosen ones, in the order of their scores,
 /// and then the shared one.
 #[derive(Debug, Clone, Copy)]
 pub struct Experts {
@@ -160,8 +174,8 @@ pub struct Experts {
     pub down: Linear,
     /// Outputs of a gate and an up, inputs of a down.
     pub width: usize,
-    /// act.
-    pub activation: Activation,
+    /// What becomes of gate and up.
+    pub gating: Gating,
     /// The one that all tokens go to.
     pub shared: Option<SharedExpert>,
     /// RMSNorm after, before the residual sum.

@@ -2,7 +2,7 @@
 
 use super::{Describe, Hyper, MOST_WIDTH};
 use crate::model::ModelError;
-use crate::model::decoder::{Activation, Experts, Groups, Linear, Router, Scoring, SharedExpert};
+use crate::model::decoder::{Activation, Experts, Gating, Groups, Linear, Router, Scoring, SharedExpert};
 use crate::model::tensors::Tensors;
 
 /// More experts in a layer are no model but a damaged file.
@@ -17,7 +17,7 @@ pub(super) struct Mixture {
     pub(super) chosen: usize,
     /// Width of each.
     pub(super) width: usize,
-    pub(super) activation: Activation,
+    pub(super) gating: Gating,
     pub(super) scoring: Scoring,
     pub(super) groups: Option<Groups>,
     /// Whether weights are divided by their sum.
@@ -48,7 +48,7 @@ impl Hyper<'_> {
             count,
             chosen: self.size("expert_used_count", count)?,
             width,
-            activation: Activation::Silu,
+            gating: Gating::Product(Activation::Silu),
             scoring: Scoring::Softmax,
             groups: None,
             normalise: false,
@@ -107,7 +107,7 @@ impl Describe {
         mixture: &Mixture,
     ) -> Result<Experts, ModelError> {
         let dim = self.shape.dim;
-        let Mixture { count, chosen, width, activation, scoring, groups, normalise, scale, shared } = *mixture;
+        let Mixture { count, chosen, width, gating, scoring, groups, normalise, scale, shared } = *mixture;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let separate = name("ffn_gate.0.weight");
         if tensors.has(&separate) {
@@ -134,7 +134,7 @@ impl Describe {
             up: matrices("ffn_up_exps", width, dim)?,
             down: matrices("ffn_down_exps", dim, width)?,
             width,
-            activation,
+            gating,
             shared,
             post_norm,
         })
