@@ -20,7 +20,7 @@ pub mod policy;
 pub mod residency;
 pub mod scheduler;
 
-pub use layout::{Layout, PageRows, TensorExtent};
-pub use plan::{Pass, Plan, Step, StepId};
-pub use policy::{PolicyKind, Position};
-pub use scheduler::{Scheduler, SchedulerError, SchedulerOptions};
+pub use layout::{Layout, PageRows, Segment, SegmentPages, TensorExtent};
+pub use plan::{Choice, ExpertId, Pass, Plan, Step, StepId, StepShape};
+pub use policy::{Chosen, PolicyKind, Position};
+pub use scheduler::{ExpertStats, Scheduler, SchedulerError, SchedulerOptions};

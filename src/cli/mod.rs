@@ -67,7 +67,7 @@ impl Failure {
             },
             Failure::Generate(GenerateError::Engine(e)) | Failure::Measure(MeasureError::Engine(e)) => match e {
                 EngineError::ContextFull { .. } => 3,
-                EngineError::Weights(_) => 5,
+                EngineError::Weights(_) | EngineError::Expert { .. } => 5,
                 EngineError::Token { .. } => 1,
             },
             Failure::Measure(MeasureError::Probe(_)) => 5,
