@@ -5,6 +5,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::mixture::Spec;
 use forebay_infer::open::{Loaded, Options, open_engine};
 use forebay_infer::sampler::{Sampler, SamplerParams};
 use forebay_infer::stream::TextStream;
@@ -39,6 +40,39 @@ static ALLOCATOR: Counting = Counting;
 /// One test only, in a process of its own: others would be counted too.
 #[test]
 fn a_token_allocates_nothing() {
+    with_experts();
+    with_text();
+}
+
+/// Tokens that go to other experts each time.
+fn with_experts() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.gguf");
+    Spec::new("qwen2moe").write(&path, 3);
+    let loaded = Loaded::open(&path).unwrap();
+    let base = Options { page_len: Some(1), ..common::options(256) };
+    let (dense, experts) = loaded.map.dense_and_expert_bytes();
+    let ceiling = |window| forebay::measure::ceiling_for_window(&loaded, &base, window).unwrap();
+    for (what, ram) in [
+        ("resident", base.ram),
+        ("half of the experts streamed", ceiling(dense + experts / 2)),
+        ("nearly everything streamed", ceiling((dense + experts) / 6)),
+    ] {
+        let (mut engine, ..) = open_engine(&loaded.gguf, &loaded.map, &Options { ram, ..base }).unwrap();
+        let mut turn = |i: u32| {
+            engine.forward(&[(i * 31 + i * i) % 48], |_| ()).unwrap();
+        };
+        (0..80).for_each(&mut turn);
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        (80..110).for_each(&mut turn);
+        let after = ALLOCATIONS.load(Ordering::Relaxed);
+        assert_eq!(after - before, 0, "allocations of 30 tokens, {what}");
+        let stats = engine.weights().scheduler().expert_stats();
+        assert_eq!(stats.loads > 100, what != "resident", "{what}: {stats:?}");
+    }
+}
+
+fn with_text() {
     let Some(path) = common::model("smollm2-135m-instruct") else { return };
     let loaded = Loaded::open(&path).unwrap();
     let base = common::options(256);

@@ -6,17 +6,12 @@
 
 mod common;
 
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use common::fixture::Fixture;
 use forebay_infer::gguf::write::Writer;
 use forebay_infer::gguf::{Model, TensorType};
-use forebay_infer::kernels::Isa;
-use forebay_infer::open::{Loaded, Options, divide};
-use forebay_pager::Backend;
-use forebay_prefetch::SchedulerOptions;
-use forebay_prefetch::policy::PolicyKind;
-use forebay_prefetch::scheduler::LEAST_FRAMES;
+use forebay_infer::open::Loaded;
 
 /// Largest difference to the expected logits, as a part of their range, where the weights are floats.
 ///
@@ -30,140 +25,8 @@ const QUANTIZED_TOLERANCE: f64 = 2e-2;
 /// Positions in the context of the tests: more than there are tokens, so that nothing ends at a round number.
 const CONTEXT: usize = 64;
 
-struct Fixture {
-    name: String,
-    path: PathBuf,
-    tokens: Vec<u32>,
-    /// Positions, in ascending order, and the logits expected there.
-    expected: Vec<(usize, Vec<f64>)>,
-}
-
-impl Fixture {
-    fn load(name: &str) -> Self {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/arch");
-        let golden = common::golden(&format!("arch/{name}.json"));
-        let numbers = |value: &serde_json::Value| -> Vec<f64> {
-            value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
-        };
-        let expected = golden["logits"].as_array().unwrap();
-        Fixture {
-            name: name.to_owned(),
-            path: directory.join(format!("{name}.gguf")),
-            tokens: numbers(&golden["tokens"]).into_iter().map(|t| t as u32).collect(),
-            expected: expected
-                .iter()
-                .map(|row| (row["position"].as_u64().unwrap() as usize, numbers(&row["logits"])))
-                .collect(),
-        }
-    }
-
-    /// The logits at the expected positions, in bits, when the tokens up to each of them are given at once.
-    fn run(&self, options: &Options) -> Vec<Vec<u32>> {
-        let (_, mut engine, _) = common::open(&self.path, options);
-        let mut done = 0;
-        let mut rows = Vec::new();
-        for (position, _) in &self.expected {
-            let logits = engine.forward(&self.tokens[done..=*position], |_| ()).unwrap();
-            rows.push(logits.iter().map(|x| x.to_bits()).collect());
-            done = position + 1;
-        }
-        rows
-    }
-
-    /// The logits after the last token, in bits, when all tokens are given at once.
-    fn run_at_once(&self, options: &Options) -> Vec<u32> {
-        let (_, mut engine, _) = common::open(&self.path, options);
-        let logits = engine.forward(&self.tokens, |_| ()).unwrap();
-        logits.iter().map(|x| x.to_bits()).collect()
-    }
-
-    /// The largest difference of `rows` to the expected logits, as a part of their range.
-    fn difference(&self, rows: &[Vec<u32>]) -> f64 {
-        let mut worst: f64 = 0.0;
-        for ((position, expected), row) in self.expected.iter().zip(rows) {
-            assert_eq!(expected.len(), row.len(), "{}: logits at {position}", self.name);
-            let (least, most) = expected.iter().fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
-            for (expected, bits) in expected.iter().zip(row) {
-                let difference = (f64::from(f32::from_bits(*bits)) - expected).abs() / (most - least);
-                // A NaN must not pass as small.
-                worst = if difference.is_nan() { f64::INFINITY } else { worst.max(difference) };
-            }
-        }
-        worst
-    }
-
-    /// Agrees with llama.cpp, and gives the same bits in every way of running.
-    fn check(&self, tolerance: f64) {
-        let base = Options { context: CONTEXT, ..common::options(CONTEXT) };
-        let reference = self.run(&base);
-        let difference = self.difference(&reference);
-        eprintln!("{}: {difference:.1e} of the range", self.name);
-        assert!(difference <= tolerance, "{}: {difference:.1e} of the range away from llama.cpp", self.name);
-        for (how, options) in self.ways(&base) {
-            assert!(self.run(&options) == reference, "{}: other bits with {how}", self.name);
-        }
-        let floor = self.floor(&base);
-        for chunk in [1, 7, CONTEXT] {
-            let options = Options { chunk: Some(chunk), ..base };
-            let last = self.run_at_once(&options);
-            assert!(reference.last() == Some(&last), "{}: other bits in chunks of {chunk}", self.name);
-        }
-        assert!(reference.last() == Some(&self.run_at_once(&floor)), "{}: other bits at once at the floor", self.name);
-    }
-
-    /// The ways of running that must make no difference.
-    fn ways(&self, base: &Options) -> Vec<(String, Options)> {
-        let threads = |n| NonZero::new(n).unwrap();
-        let floor = self.floor(base);
-        let mut ways = vec![
-            ("one token at a time".to_owned(), Options { chunk: Some(1), ..*base }),
-            ("chunks of 3".to_owned(), Options { chunk: Some(3), ..*base }),
-            ("one token at a time in the smallest window".to_owned(), Options { chunk: Some(1), ..floor }),
-            ("the portable kernels".to_owned(), Options { isa: Isa::Portable, ..*base }),
-            ("the portable kernels in the smallest window".to_owned(), Options { isa: Isa::Portable, ..floor }),
-        ];
-        for n in [1, 3] {
-            ways.push((format!("{n} threads"), Options { threads: threads(n), ..*base }));
-        }
-        for policy in PolicyKind::ALL {
-            for prefetch in [true, false] {
-                let how = format!("{} in the smallest window, prefetch {prefetch}", policy.name());
-                ways.push((how, Options { scheduler: SchedulerOptions { policy, prefetch }, ..floor }));
-            }
-        }
-        for backend in [Backend::Pread, Backend::Mmap] {
-            ways.push((format!("{backend} in the smallest window"), Options { backend, ..floor }));
-        }
-        if uring_works(&self.path, &floor) {
-            let backend = Backend::Uring;
-            ways.push((format!("{backend} in the smallest window"), Options { backend, depth: 2, ..floor }));
-        }
-        ways
-    }
-
-    /// The least memory, and pages so short that it does not hold the model.
-    fn floor(&self, base: &Options) -> Options {
-        let loaded = Loaded::open(&self.path).unwrap();
-        let short = Options { page_len: Some(1), ram: 0, ..*base };
-        let floor = Options { ram: divide(&loaded.map, &short).unwrap_err().floor, ..short };
-        let budget = divide(&loaded.map, &floor).unwrap();
-        assert_eq!(budget.frames, LEAST_FRAMES);
-        assert!(budget.frames < budget.frames_for_all, "{}: the window holds everything", self.name);
-        floor
-    }
-}
-
-/// io_uring is not allowed everywhere; where it is not, the other backends are what there is to compare.
-fn uring_works(path: &Path, options: &Options) -> bool {
-    let loaded = Loaded::open(path).unwrap();
-    let options = Options { backend: Backend::Uring, ..*options };
-    match forebay_infer::open::open_engine(&loaded.gguf, &loaded.map, &options) {
-        Ok(_) => true,
-        Err(error) => {
-            eprintln!("SKIPPED: io_uring: {error}");
-            false
-        }
-    }
+fn fixture(name: &str) -> Fixture {
+    Fixture::load("arch", name, CONTEXT)
 }
 
 macro_rules! fixtures {
@@ -171,7 +34,7 @@ macro_rules! fixtures {
         $(
             #[test]
             fn $test() {
-                Fixture::load($name).check($tolerance);
+                fixture($name).check($tolerance);
             }
         )*
         /// To hold this list against the directory.
@@ -254,22 +117,18 @@ fn split(path: &Path, directory: &Path, parts: usize) -> PathBuf {
 
 #[test]
 fn a_split_model_has_the_bits_of_the_whole() {
-    let whole = Fixture::load("llama-gqa");
+    let whole = fixture("llama-gqa");
     let directory = tempfile::tempdir().unwrap();
-    let parts = Fixture { path: split(&whole.path, directory.path(), 3), ..Fixture::load("llama-gqa") };
+    let parts = Fixture { path: split(&whole.path, directory.path(), 3), ..fixture("llama-gqa") };
     let base = common::options(CONTEXT);
     assert!(parts.run(&base) == whole.run(&base));
-    assert!(parts.run(&parts.floor(&base)) == whole.run(&base));
+    assert!(parts.run(&common::floor(&parts.path, &base)) == whole.run(&base));
 }
 
 #[test]
 fn every_fixture_is_tested() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/arch");
-    let stem = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
-    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut there: Vec<String> = files.filter(|path| path.extension().unwrap() == "json").map(stem).collect();
+    let there = common::fixture::names("arch");
     let mut tested = [floats::NAMES, quantized::NAMES].concat();
-    there.sort_unstable();
     tested.sort_unstable();
     assert_eq!(there, tested);
 }
@@ -416,7 +275,8 @@ mod refused {
     fn an_unknown_architecture() {
         assert_eq!(
             spoilt_key("general.architecture", Str("mamba")),
-            "general.architecture is 'mamba', which forebay does not run; it runs llama, qwen2, qwen3, gemma3"
+            "general.architecture is 'mamba', which forebay does not run; it runs llama, qwen2, qwen3, gemma3, \
+             qwen2moe, qwen3moe, olmoe, granitemoe, glm4moe"
         );
         let error = spoilt("llama", |tiny| tiny.unset("general.architecture"));
         assert_eq!(error, "key \"general.architecture\" is missing");
@@ -510,6 +370,76 @@ mod refused {
         }
         // One layer fewer.
         assert_eq!(spoilt_key("llama.block_count", U32(1)), refused("blk.1.attn_norm.weight"));
+    }
+
+    #[test]
+    fn experts() {
+        fn mixture(tiny: &mut Tiny) {
+            tiny.set("llama.expert_count", U32(4));
+            tiny.set("llama.expert_used_count", U32(2));
+            for i in 0..2 {
+                for part in ["ffn_gate", "ffn_up", "ffn_down"] {
+                    tiny.remove(&format!("blk.{i}.{part}.weight"));
+                }
+                tiny.tensor(&format!("blk.{i}.ffn_gate_inp.weight"), &[32, 4]);
+                tiny.tensor(&format!("blk.{i}.ffn_gate_exps.weight"), &[32, 48, 4]);
+                tiny.tensor(&format!("blk.{i}.ffn_up_exps.weight"), &[32, 48, 4]);
+                tiny.tensor(&format!("blk.{i}.ffn_down_exps.weight"), &[48, 32, 4]);
+            }
+        }
+        let mut sound = Tiny::new("llama");
+        mixture(&mut sound);
+        assert_eq!(sound.error(), None);
+        let spoilt = |spoil: &dyn Fn(&mut Tiny)| {
+            spoilt("llama", |tiny| {
+                mixture(tiny);
+                spoil(tiny);
+            })
+        };
+        let key = "llama.expert_used_count";
+        assert_eq!(spoilt(&|tiny| tiny.set(key, U32(5))), format!("{key} is 5, expected 1 to 4"));
+        assert_eq!(spoilt(&|tiny| tiny.set(key, U32(0))), format!("{key} is 0, expected 1 to 4"));
+        assert_eq!(spoilt(&|tiny| tiny.unset(key)), format!("key \"{key}\" is missing"));
+        for part in ["ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"] {
+            let name = format!("blk.1.{part}.weight");
+            assert_eq!(spoilt(&|tiny| tiny.remove(&name)), format!("tensor {name} is missing"));
+        }
+        for (part, dims, message) in [
+            ("ffn_gate_inp", &[32, 5][..], "[32, 5], expected [32, 4]"),
+            ("ffn_up_exps", &[32, 48], "[32, 48], expected [32, 48, 4]"),
+            ("ffn_up_exps", &[32, 48, 3], "[32, 48, 3], expected [32, 48, 4]"),
+            ("ffn_down_exps", &[32, 48, 4], "[32, 48, 4], expected [48, 32, 4]"),
+            ("ffn_gate_exps", &[32, 48, 2, 2], "[32, 48, 2, 2], expected [32, 48, 4]"),
+        ] {
+            let name = format!("blk.0.{part}.weight");
+            let error = spoilt(&|tiny| tiny.tensor(&name, dims));
+            assert_eq!(error, format!("tensor {name} has the shape {message}"));
+        }
+        let old = "blk.0.ffn_gate.0.weight";
+        assert_eq!(
+            spoilt(&|tiny| tiny.tensor(old, &[32, 48])),
+            format!(
+                "tensor {old}: the experts of this file are tensors of their own, as before 2024; convert the model again"
+            )
+        );
+        // One expert, or none, is written in more than one way.
+        let one = |tiny: &mut Tiny| {
+            tiny.set("llama.expert_count", U32(1));
+            tiny.set("llama.expert_used_count", U32(1));
+            for i in 0..2 {
+                tiny.tensor(&format!("blk.{i}.ffn_gate_inp.weight"), &[32, 1]);
+                tiny.tensor(&format!("blk.{i}.ffn_gate_exps.weight"), &[32, 48]);
+                tiny.tensor(&format!("blk.{i}.ffn_up_exps.weight"), &[32, 48, 1]);
+                tiny.tensor(&format!("blk.{i}.ffn_down_exps.weight"), &[48, 32]);
+            }
+        };
+        let mut tiny = Tiny::new("llama");
+        mixture(&mut tiny);
+        one(&mut tiny);
+        assert_eq!(tiny.error(), None);
+        let mut none = Tiny::new("llama");
+        none.set("llama.expert_count", U32(0));
+        assert_eq!(none.error(), None);
     }
 
     #[test]

@@ -169,3 +169,33 @@ fn inspect_and_plan_speak_json() {
     assert_eq!(in_8_bits["kv_cache"].as_u64().unwrap() * 32, of("kv_cache") * 17);
     assert!(in_8_bits["window"].as_u64().unwrap() > of("window"));
 }
+
+#[test]
+fn policies_are_compared_on_a_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.route.csv");
+    let mut rows = String::from(
+        "# route_trace v1\n# model=m arch=a n_layer=2 n_expert=4 n_expert_used=1\n# layer=0 expert_bytes=1000 dense_bytes=1\n\
+         # layer=1 expert_bytes=1000 dense_bytes=1\nturn,phase,step,layer,slot,expert,weight,residency,expert_bytes\n",
+    );
+    for step in 0..40 {
+        rows += &format!("0,1,{step},0,0,{},1,0,0\n0,1,{step},1,0,{},1,0,0\n", step % 3, step / 10);
+    }
+    std::fs::write(&path, &rows).unwrap();
+    let trace = path.to_str().unwrap();
+    let report = forebay(&["replay", trace, "--residency", "25,50", "--json"]);
+    assert!(report.status.success(), "{}", text(&report.stderr));
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let policies = report["sizes"][1]["policies"].as_array().unwrap();
+    assert_eq!(policies.len(), 7);
+    assert_eq!((policies[0]["policy"].as_str(), report["sizes"][1]["experts"].as_u64()), (Some("belady"), Some(4)));
+    // Three experts of the first layer in turn and one of the second: with four kept only first uses miss.
+    assert_eq!(policies[0]["decode"]["misses"], 7);
+    let table = forebay(&["replay", trace, "--ram", "4000", "--policies", "forecast,lru"]);
+    assert!(text(&table.stdout).contains("50.0 % of the experts in memory: 4"), "{}", text(&table.stdout));
+
+    std::fs::write(&path, rows.replace(",39,1,0,3,", ",39,1,0,4,")).unwrap();
+    fails(&["replay", trace], 4, "line 85: field 'expert' is '4'");
+    fails(&["replay", trace, "--policies", "magic"], 2, "unknown policy 'magic'");
+    fails(&["replay", "/nowhere.csv"], 1, "/nowhere.csv");
+}

@@ -5,8 +5,8 @@
 //! reserve for what cannot be counted beforehand.
 
 use forebay_pager::ALIGN;
-use forebay_prefetch::scheduler::LEAST_FRAMES;
-use forebay_prefetch::{Layout, TensorExtent};
+use forebay_prefetch::scheduler::least_frames;
+use forebay_prefetch::{Layout, Segment};
 
 /// Stacks, rings of the kernel, code pages touched later, what the allocator keeps: paid from the ceiling.
 pub const RESERVE: u64 = 6 << 20;
@@ -61,6 +61,8 @@ pub struct Budget {
     pub frame_len: usize,
     /// Frames of the window.
     pub frames: usize,
+    /// The fewest frames that this model can be run with.
+    pub least_frames: usize,
     /// Frames that would hold the whole model.
     pub frames_for_all: usize,
     /// Bytes of the tables that say where each page lies and what it is.
@@ -101,7 +103,7 @@ pub struct BelowFloor {
 }
 
 impl Budget {
-    /// Divides `ceiling` for a model whose streamed weights are `extents`, in the order of the plan.
+    /// Divides `ceiling` for a model whose streamed weights are `segments`, in the order of the plan.
     ///
     /// # Errors
     /// [`BelowFloor`] with the numbers, when no window worth the name is left.
@@ -109,13 +111,14 @@ impl Budget {
         ceiling: u64,
         needs: Needs,
         context: usize,
-        extents: &[TensorExtent],
+        segments: &[Segment],
         wishes: Wishes,
     ) -> Result<Self, BelowFloor> {
         let Wishes { page_len, chunk: longest_chunk } = wishes;
         let smallest_chunk = CHUNKS[CHUNKS.len() - 1] as u64;
-        let least_frame = Layout::choose_frame_len(extents, page_len.unwrap_or(SHORTEST_PAGE));
-        let least_window = (LEAST_FRAMES * least_frame) as u64 + tables(extents, least_frame);
+        let least_frame = Layout::choose_frame_len(segments, page_len.unwrap_or(SHORTEST_PAGE));
+        let least_frames = |frame_len| least_frames(Layout::pages_per_expert(segments, frame_len) as usize);
+        let least_window = (least_frames(least_frame) * least_frame) as u64 + tables(segments, least_frame);
         let least_activations = smallest_chunk.saturating_mul(needs.activations_per_token);
         let floor = needs.fixed().saturating_add(least_activations).saturating_add(least_window);
         if ceiling < floor {
@@ -136,14 +139,16 @@ impl Budget {
         let chunk = chunk.min(context).min(longest_chunk.unwrap_or(context).max(1));
         let left = ceiling - needs.fixed() - chunk as u64 * needs.activations_per_token;
 
-        let target = page_len.unwrap_or_else(|| page_target(extents, left));
-        let chosen = Layout::choose_frame_len(extents, target);
-        let frames_of = |frame_len| left.saturating_sub(tables(extents, frame_len)) / frame_len as u64;
+        let target = page_len.unwrap_or_else(|| page_target(segments, left));
+        let chosen = Layout::choose_frame_len(segments, target);
+        let frames_of = |frame_len| left.saturating_sub(tables(segments, frame_len)) / frame_len as u64;
         // The floor was counted with the shortest frames: what is left is enough for these.
-        let frame_len = if frames_of(chosen) < LEAST_FRAMES as u64 { least_frame } else { chosen };
-        let frames_for_all = Layout::cut(extents, frame_len).map_or(usize::MAX, |l| l.page_count());
-        let frames = (frames_of(frame_len) as usize).min(frames_for_all.max(LEAST_FRAMES));
-        Ok(Budget { ceiling, needs, chunk, frame_len, frames, frames_for_all, tables: tables(extents, frame_len) })
+        let frame_len = if frames_of(chosen) < least_frames(chosen) as u64 { least_frame } else { chosen };
+        let least_frames = least_frames(frame_len);
+        let frames_for_all = Layout::cut(segments, frame_len).map_or(usize::MAX, |l| l.page_count());
+        let frames = (frames_of(frame_len) as usize).min(frames_for_all.max(least_frames));
+        let tables = tables(segments, frame_len);
+        Ok(Budget { ceiling, needs, chunk, frame_len, frames, least_frames, frames_for_all, tables })
     }
 
     /// Bytes of the window.
@@ -166,14 +171,14 @@ impl Budget {
 /// through while they are made.
 const TABLES_PER_PAGE: u64 = 128;
 
-fn tables(extents: &[TensorExtent], frame_len: usize) -> u64 {
-    Layout::most_pages(extents, frame_len) * TABLES_PER_PAGE
+fn tables(segments: &[Segment], frame_len: usize) -> u64 {
+    Layout::most_pages(segments, frame_len) * TABLES_PER_PAGE
 }
 
 /// The page length to aim at: long enough for the flash, short enough that the ring of frames under way is a small part of
 /// the window.
-fn page_target(extents: &[TensorExtent], window: u64) -> usize {
-    let streamed: u64 = extents.iter().map(TensorExtent::bytes).sum();
+fn page_target(segments: &[Segment], window: u64) -> usize {
+    let streamed: u64 = segments.iter().map(Segment::bytes).sum();
     let target = (streamed / 1536).min(window / 64) as usize;
     target.clamp(SHORTEST_PAGE, LONGEST_PAGE).next_multiple_of(ALIGN)
 }
@@ -186,6 +191,7 @@ fn mib(bytes: u64) -> String {
 mod tests {
     use super::*;
     use forebay_pager::FileId;
+    use forebay_prefetch::TensorExtent;
 
     fn needs() -> Needs {
         Needs {
@@ -199,8 +205,9 @@ mod tests {
         }
     }
 
-    fn model() -> Vec<TensorExtent> {
-        (0..100).map(|i| TensorExtent { file: FileId(0), offset: i << 24, rows: 4096, row_bytes: 1024 }).collect()
+    fn model() -> Vec<Segment> {
+        let extent = |i: u64| TensorExtent { file: FileId(0), offset: i << 24, rows: 4096, row_bytes: 1024 };
+        (0..100).map(extent).map(Segment::from).collect()
     }
 
     #[test]
@@ -208,7 +215,7 @@ mod tests {
         for mib in [42u64, 50, 100, 300, 1000] {
             let budget = Budget::divide(mib << 20, needs(), 4096, &model(), Wishes::default()).unwrap();
             assert!(budget.total() <= budget.ceiling, "{mib}: {budget:?}");
-            assert!(budget.frames >= LEAST_FRAMES && budget.frames <= budget.frames_for_all);
+            assert!(budget.frames >= budget.least_frames && budget.frames <= budget.frames_for_all);
         }
     }
 

@@ -1,6 +1,7 @@
 //! From prompt tokens to text: the loop around the forward pass.
 
 use forebay_pager::{Clock, Nanos, Stats, Storage};
+use forebay_prefetch::ExpertStats;
 
 use crate::model::{Engine, EngineError};
 use crate::sampler::{Sampler, SamplerError};
@@ -62,6 +63,8 @@ pub struct Generated {
     pub decode_passes: usize,
     /// What the pager counted in that time.
     pub decode_stats: Stats,
+    /// What was counted of experts in that time.
+    pub decode_experts: ExpertStats,
 }
 
 /// Who listens while text is written.
@@ -121,18 +124,21 @@ pub fn generate<S: Storage, C: Clock>(
             listener.text(text);
         }
     });
+    let (decode_stats, decode_experts) = take_stats(engine);
     Ok(Generated {
         finish: finish?,
         prompt_time: prompt_done - begin,
         decode_time: engine.now() - prompt_done,
         decode_passes: tokens.len().saturating_sub(1),
-        decode_stats: take_stats(engine),
+        decode_stats,
+        decode_experts,
         tokens,
     })
 }
 
-fn take_stats<S: Storage, C: Clock>(engine: &mut Engine<S, C>) -> Stats {
-    engine.weights_mut().scheduler_mut().pager_mut().take_stats()
+fn take_stats<S: Storage, C: Clock>(engine: &mut Engine<S, C>) -> (Stats, ExpertStats) {
+    let scheduler = engine.weights_mut().scheduler_mut();
+    (scheduler.pager_mut().take_stats(), scheduler.take_expert_stats())
 }
 
 /// Samples and feeds back until something ends it.

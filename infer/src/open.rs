@@ -10,8 +10,8 @@ use forebay_prefetch::{Layout, SchedulerError, SchedulerOptions};
 use crate::budget::{BelowFloor, Budget, LONGEST_CHUNK, Needs, Wishes};
 use crate::gguf;
 use crate::kernels::{Isa, KvType, Pool};
-use crate::model::weights::{Compute, Weights, extents};
-use crate::model::{Engine, ModelError, ModelMap, Vectors, engine};
+use crate::model::weights::{Compute, Weights, segments};
+use crate::model::{self, Engine, ModelError, ModelMap, Vectors};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Why a model could not be opened.
@@ -114,13 +114,13 @@ fn scratch(map: &ModelMap) -> Scratch {
 /// [`BelowFloor`], with the numbers.
 pub fn divide(map: &ModelMap, options: &Options) -> Result<Budget, BelowFloor> {
     let (activations_per_token, activations) =
-        engine::activation_bytes(map, options.context, options.threads.get(), options.isa);
+        model::activation_bytes(map, options.context, options.threads.get(), options.isa);
     let shape = &map.decoder.shape;
     let scratch = scratch(map);
     let needs = Needs {
         process: options.process,
         vectors: map.vector_bytes(),
-        kv: engine::kv_bytes(map, options.kv, options.context, LONGEST_CHUNK),
+        kv: model::kv_bytes(map, options.kv, options.context, LONGEST_CHUNK),
         // Logits, and a sampler's candidates: a token and its weight.
         logits: shape.vocab as u64 * (4 + 8),
         activations,
@@ -128,7 +128,7 @@ pub fn divide(map: &ModelMap, options: &Options) -> Result<Budget, BelowFloor> {
         scratch: (scratch.frames * (scratch.max_len + 2 * forebay_pager::ALIGN)) as u64,
     };
     let wishes = Wishes { page_len: options.page_len, chunk: options.chunk };
-    Budget::divide(options.ram, needs, options.context, &extents(map), wishes)
+    Budget::divide(options.ram, needs, options.context, &segments(map), wishes)
 }
 
 /// An engine on this machine's flash.
@@ -144,7 +144,7 @@ pub fn open_engine(
     options: &Options,
 ) -> Result<(SystemEngine, Budget, Choice), OpenError> {
     let budget = divide(map, options)?;
-    let layout = Layout::cut(&extents(map), budget.frame_len)?;
+    let layout = Layout::cut(&segments(map), budget.frame_len)?;
     let window = Window::with_scratch(budget.frame_len, budget.frames, scratch(map))?;
     let (storage, choice) = storage::open(&gguf.files, &window, options.depth, options.backend)?;
     let mut pager = Pager::new(storage, SystemClock::new(), window, gguf.files.clone(), layout.specs.clone())?;

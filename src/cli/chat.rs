@@ -6,7 +6,7 @@ use forebay::infer::chat::{ChatTemplate, Message};
 use forebay::infer::generate::{Limits, generate};
 use forebay::infer::kernels::KvType;
 use forebay::infer::model::ModelMap;
-use forebay::infer::model::engine::kv_bytes;
+use forebay::infer::model::kv_bytes;
 use forebay::infer::sampler::Sampler;
 
 use super::args::ChatArgs;

@@ -7,10 +7,12 @@ mod engine;
 mod fetch;
 mod inspect;
 mod plan;
+mod replay;
 mod resident;
 mod run;
 mod show;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use args::Command;
@@ -23,6 +25,7 @@ use forebay::infer::open::OpenError;
 use forebay::infer::sampler::SamplerError;
 use forebay::measure::MeasureError;
 use forebay::prefetch::SchedulerError;
+use forebay::prefetch::experts::trace::TraceError;
 
 /// Everything that can stop a command.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,8 @@ pub(crate) enum Failure {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Measure(#[from] MeasureError),
+    #[error("{}: {source}", path.display())]
+    Trace { path: PathBuf, source: TraceError },
     #[error("{} of memory would be used, and {} are at hand: give a smaller ceiling with --ram", show::size(*needed), show::size(*at_hand))]
     NoMemory { needed: u64, at_hand: u64 },
     #[error("{0}")]
@@ -62,11 +67,13 @@ impl Failure {
             },
             Failure::Generate(GenerateError::Engine(e)) | Failure::Measure(MeasureError::Engine(e)) => match e {
                 EngineError::ContextFull { .. } => 3,
-                EngineError::Weights(_) => 5,
+                EngineError::Weights(_) | EngineError::Expert { .. } => 5,
                 EngineError::Token { .. } => 1,
             },
             Failure::Measure(MeasureError::Probe(_)) => 5,
             Failure::Fetch(_) => 6,
+            Failure::Trace { source: TraceError::Io { .. }, .. } => 1,
+            Failure::Trace { .. } => 4,
             Failure::NoMemory { .. } => 3,
             Failure::Usage(_) | Failure::Sampler(_) => 2,
             Failure::Generate(_) | Failure::Chat(_) | Failure::Io { .. } | Failure::Other(_) => 1,
@@ -82,6 +89,7 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Plan(args) => plan::plan(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Replay(args) => replay::replay(args),
         Command::Fetch(args) => fetch::fetch(args),
     };
     match result {

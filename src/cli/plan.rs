@@ -34,6 +34,8 @@ struct Report {
     page_bytes: usize,
     frames: usize,
     pages: usize,
+    weight_bytes: u64,
+    expert_bytes: u64,
     streamed_bytes: u64,
     read_per_token: u64,
     embedding_bytes_on_flash: u64,
@@ -55,13 +57,14 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
     let options = args.engine.options(context, None)?;
     let budget = divide(&loaded.map, &options).map_err(OpenError::from)?;
     let streamed = loaded.map.streamed_bytes();
+    let (dense, experts) = loaded.map.dense_and_expert_bytes();
     let read_per_token =
-        if budget.frames >= budget.frames_for_all { 0 } else { streamed.saturating_sub(budget.window()) };
+        if budget.frames >= budget.frames_for_all { 0 } else { loaded.map.read_per_token(budget.window()) };
     let predict = || -> Result<Prediction, Failure> {
         let spinner = show::spinner("measuring flash and memory");
         let files = &loaded.gguf.files;
         let flash = flash_rate(files, &options, budget.frame_len, PROBE_BYTES, &SystemClock::new())?;
-        let prediction = predict(flash, &options, streamed, budget.window())?;
+        let prediction = predict(flash, &options, streamed, read_per_token)?;
         spinner.finish_and_clear();
         Ok(prediction)
     };
@@ -82,6 +85,8 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
         page_bytes: budget.frame_len,
         frames: budget.frames,
         pages: budget.frames_for_all,
+        weight_bytes: dense + experts,
+        expert_bytes: experts,
         streamed_bytes: streamed,
         read_per_token,
         embedding_bytes_on_flash: loaded.map.embedding.bytes(),
@@ -90,11 +95,11 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
     if args.json { show::json(&report) } else { table(&report) }
 }
 
-fn predict(flash: f64, options: &Options, streamed: u64, window: u64) -> Result<Prediction, OpenError> {
+fn predict(flash: f64, options: &Options, streamed: u64, read: u64) -> Result<Prediction, OpenError> {
     let probe = PROBE_MEMORY.min(options.ram / 2) as usize;
     let memory = memory_rate(options.isa, options.threads.get(), probe)?;
     let compute = streamed as f64 / memory;
-    let tokens_per_s = bound(streamed, window, flash, compute);
+    let tokens_per_s = bound(read, 0, flash, compute);
     let bound_by = if tokens_per_s < 1.0 / compute { "flash" } else { "memory" };
     Ok(Prediction { flash_bytes_per_s: flash, memory_bytes_per_s: memory, tokens_per_s, bound_by })
 }
@@ -113,8 +118,12 @@ fn table(r: &Report) -> Result<(), Failure> {
     row("  reserve", r.reserve, "stacks, rings, what cannot be counted".into())?;
     row("  window", r.window, format!("{} of {} pages of {}", r.frames, r.pages, show::size(r.page_bytes as u64)))?;
     show::line("")?;
+    if r.expert_bytes > 0 {
+        row("weights", r.weight_bytes, format!("of them experts {}", show::size(r.expert_bytes)))?;
+    }
     row("used by a token", r.streamed_bytes, "streamed weights".into())?;
-    row("read for a token", r.read_per_token, "what the window cannot keep".into())?;
+    let note = if r.expert_bytes > 0 { ", if all experts are chosen equally often" } else { "" };
+    row("read for a token", r.read_per_token, format!("what the window cannot keep{note}"))?;
     if let Some(p) = &r.prediction {
         show::line("")?;
         show::line(&format!(

@@ -102,8 +102,12 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<(), Failure> {
 
 /// The weights of all matrices but the head, which the tokens of a prompt do without.
 fn products_per_token(map: &ModelMap) -> u64 {
-    let head: usize = map.steps.last().map_or(0, |&count| count as usize);
-    map.matrices.iter().rev().skip(head).map(|m| m.rows as u64 * m.cols as u64).sum()
+    let body = map.matrices_by_step().take(map.steps.len().saturating_sub(1));
+    let products = body.map(|(step, matrices)| {
+        let of_one: u64 = matrices.iter().map(|m| m.rows as u64 * m.cols as u64).sum();
+        u64::from(step.chosen.unwrap_or(1)) * of_one
+    });
+    products.sum()
 }
 
 fn table(report: &Report) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use forebay::infer::stream::TextStream;
 use forebay::infer::tokenizer::EncodeOptions;
 use forebay::machine;
 use forebay::pager::Choice;
+use forebay::prefetch::ExpertStats;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -32,6 +33,7 @@ struct Report {
     seed: u64,
     memory: Memory,
     flash: Flash,
+    experts: Option<Experts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +63,17 @@ struct Flash {
     hints_used: u64,
     hints_late: u64,
     hints_wasted: u64,
+}
+
+/// Of decoding alone, where the model has experts.
+#[derive(Debug, Serialize)]
+struct Experts {
+    used_per_token: f64,
+    /// Of these, the ones that were not resident when the router had spoken.
+    loads_per_token: f64,
+    hit_rate: f64,
+    stalls_per_token: f64,
+    stall_s: f64,
 }
 
 pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
@@ -243,8 +256,20 @@ fn report(text: String, prompt: usize, seed: u64, w: Generated, budget: &Budget,
             hints_late: stats.hints_late,
             hints_wasted: stats.hints_wasted,
         },
+        experts: experts(&w.decode_experts, passes),
         tokens: w.tokens,
     }
+}
+
+fn experts(stats: &ExpertStats, passes: usize) -> Option<Experts> {
+    let per_token = |count: u64| count as f64 / passes as f64;
+    (stats.used > 0).then(|| Experts {
+        used_per_token: per_token(stats.used),
+        loads_per_token: per_token(stats.loads),
+        hit_rate: 1.0 - stats.loads as f64 / stats.used as f64,
+        stalls_per_token: per_token(stats.stalls),
+        stall_s: stats.stall.as_secs_f64(),
+    })
 }
 
 /// The report for people, on standard error.
@@ -286,4 +311,14 @@ fn tell(r: &Report) {
         f.hints_late,
         f.hints_wasted,
     );
+    if let Some(e) = &r.experts {
+        eprintln!(
+            "experts  {:.1} per token, of them {:.1} loaded ({:.1} % hits); {:.1} stalls per token, {:.1} % of decoding",
+            e.used_per_token,
+            e.loads_per_token,
+            e.hit_rate * 100.0,
+            e.stalls_per_token,
+            e.stall_s / r.decode_s * 100.0,
+        );
+    }
 }

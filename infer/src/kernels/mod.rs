@@ -50,6 +50,7 @@ mod activations;
 pub mod attention;
 mod blocks;
 mod dequant;
+pub mod experts;
 mod formats;
 mod gemm;
 mod isa;

@@ -4,6 +4,7 @@
 //! architecture it was.
 
 pub use crate::kernels::RopeStyle;
+pub use crate::kernels::experts::{Groups, Scoring};
 pub use crate::kernels::steps::Activation;
 
 /// Index of a matrix: a streamed weight, in the order of the plan ([`super::ModelMap::matrices`]).
@@ -99,19 +100,118 @@ pub struct FeedForward {
     pub up: Linear,
     /// Down.
     pub down: Linear,
+    /// Outputs of gate and up, inputs of down.
+    pub width: usize,
     /// act.
     pub activation: Activation,
     /// RMSNorm after, before the residual sum.
     pub post_norm: Option<VectorId>,
 }
 
-/// One layer: x += attention(x); x += feed_forward(x).
+/// Which experts a token goes to, and with which weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Router {
+    /// One output per expert.
+    pub linear: Linear,
+    /// How outputs become scores.
+    pub scoring: Scoring,
+    /// Added to the scores for the choice alone, not for the weights (DeepSeek-V3).
+    pub correction: Option<VectorId>,
+    /// Which groups of experts a token may choose from.
+    pub groups: Option<Groups>,
+    /// How many experts a token chooses.
+    pub chosen: usize,
+    /// Whether the weights of the chosen are divided by their sum.
+    pub normalise: bool,
+    /// What the weights are multiplied with then.
+    pub scale: f32,
+}
+
+/// An expert that every token goes to.
+#[derive(Debug, Clone, Copy)]
+pub struct SharedExpert {
+    /// Gate.
+    pub gate: Linear,
+    /// Up.
+    pub up: Linear,
+    /// Down.
+    pub down: Linear,
+    /// Outputs of gate and up, inputs of down.
+    pub width: usize,
+    /// Its weight is the sigmoid of the product of this vector with the input; 1 without.
+    pub weight: Option<VectorId>,
+}
+
+/// What becomes of gate and up in an expert.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gating {
+    /// act(gate) * up.
+    Product(Activation),
+    /// See [`crate::kernels::experts::ClampedGate`] (gpt-oss).
+    Clamped {
+        /// Steepness of the sigmoid.
+        alpha: f32,
+        /// The limit.
+        limit: f32,
+    },
+}
+
+/// A mixture of experts: the sum of weight x down(gating(gate(x), up(x))) over the chosen ones, in the order of their scores,
+/// and then the shared one.
+#[derive(Debug, Clone, Copy)]
+pub struct Experts {
+    /// RMSNorm before.
+    pub norm: VectorId,
+    /// Which experts.
+    pub router: Router,
+    /// How many there are.
+    pub count: usize,
+    /// Gates of all experts, each a matrix.
+    pub gate: Linear,
+    /// Ups.
+    pub up: Linear,
+    /// Downs.
+    pub down: Linear,
+    /// Outputs of a gate and an up, inputs of a down.
+    pub width: usize,
+    /// What becomes of gate and up.
+    pub gating: Gating,
+    /// The one that all tokens go to.
+    pub shared: Option<SharedExpert>,
+    /// RMSNorm after, before the residual sum.
+    pub post_norm: Option<VectorId>,
+}
+
+impl Experts {
+    /// Outputs that are summed for a token: those of the chosen experts, and of the shared one.
+    pub fn summands(&self) -> usize {
+        self.router.chosen + usize::from(self.shared.is_some())
+    }
+}
+
+/// What brings tokens together.
+#[derive(Debug, Clone, Copy)]
+pub enum Mixer {
+    /// Attention.
+    Attention(Attention),
+}
+
+/// What each token does by itself.
+#[derive(Debug, Clone, Copy)]
+pub enum Channel {
+    /// The same weights for every token.
+    Dense(FeedForward),
+    /// Weights that a router chooses.
+    Experts(Experts),
+}
+
+/// One layer: x += mixer(x); x += channel(x).
 #[derive(Debug, Clone, Copy)]
 pub struct Layer {
     /// The token mixer.
-    pub attention: Attention,
+    pub mixer: Mixer,
     /// The channel mixer.
-    pub feed_forward: FeedForward,
+    pub channel: Channel,
 }
 
 /// Sizes that hold for every layer.
@@ -127,8 +227,6 @@ pub struct Shape {
     pub head_dim: usize,
     /// Elements of a value head.
     pub value_dim: usize,
-    /// Width of the feed-forward block.
-    pub ffn: usize,
     /// Tokens of the vocabulary.
     pub vocab: usize,
     /// Number of layers.
@@ -178,10 +276,24 @@ pub struct Decoder {
     pub attention_softcap: Option<f32>,
     /// The layers.
     pub layers: Vec<Layer>,
+    /// What the output of each mixer and channel is multiplied with, before the residual sum.
+    pub residual_scale: f32,
     /// RMSNorm before the head.
     pub final_norm: VectorId,
     /// Logits.
     pub head: Linear,
+    /// What the logits are multiplied with.
+    pub logit_scale: f32,
     /// tanh soft cap of the logits.
     pub logit_softcap: Option<f32>,
+}
+
+impl Decoder {
+    /// The mixtures of experts among the layers.
+    pub fn experts(&self) -> impl Iterator<Item = &Experts> {
+        self.layers.iter().filter_map(|layer| match &layer.channel {
+            Channel::Dense(_) => None,
+            Channel::Experts(experts) => Some(experts),
+        })
+    }
 }

@@ -3,14 +3,13 @@
 use forebay_pager::{Clock, Nanos, Storage};
 use forebay_prefetch::{Pass, SchedulerError, StepId};
 
-use super::decoder::{Attention, Decoder, FeedForward, Linear, Rope, RopeScaling, Shape};
+use super::decoder::{Attention, Decoder, Mixer, Rope, RopeScaling, Shape};
+use super::scratch::{Scratch, kv_shapes};
 use super::vectors::Vectors;
 use super::weights::{Compute, Weights};
-use super::{ModelMap, VectorId};
-use crate::kernels::steps::{self, Gate, Heads, Residual};
-use crate::kernels::{
-    Activations, Formats, Isa, KvCache, KvShape, KvType, Panels, RopeParams, RopeTable, attention, ops,
-};
+use super::{MatrixId, ModelMap, VectorId};
+use crate::kernels::steps::{self, Heads, Residual};
+use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeParams, RopeTable, attention, ops};
 
 /// Why a pass could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +17,16 @@ pub enum EngineError {
     /// The weights could not be had.
     #[error(transparent)]
     Weights(#[from] SchedulerError),
+    /// The weights of an expert could not be had.
+    #[error("layer {layer}, expert {expert}: {source}")]
+    Expert {
+        /// The layer.
+        layer: usize,
+        /// The expert.
+        expert: u32,
+        /// What happened, and where.
+        source: forebay_pager::Error,
+    },
     /// A token that the vocabulary does not have.
     #[error("token {token} is not in the vocabulary of {vocab} tokens")]
     Token {
@@ -41,101 +50,19 @@ pub enum EngineError {
 /// A decoder, its weights behind a window, and the state of one conversation.
 #[derive(Debug)]
 pub struct Engine<S: Storage, C: Clock> {
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
+    /// For each matrix, the form of activations that it wants.
     formats: Vec<Formats>,
-    weights: Weights<S, C>,
-    vectors: Vectors,
-    compute: Compute,
+    pub(super) weights: Weights<S, C>,
+    pub(super) vectors: Vectors,
+    pub(super) compute: Compute,
     ropes: Vec<RopeTable>,
     cache: KvCache,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
     logits: Vec<f32>,
     context: usize,
     chunk: usize,
     position: usize,
-}
-
-/// Activations of one chunk, token after token.
-#[derive(Debug)]
-struct Scratch {
-    /// The residual stream.
-    x: Vec<f32>,
-    /// Input or output of a block.
-    h: Vec<f32>,
-    /// Queries, keys and values; then gate and up.
-    wide: Vec<f32>,
-    /// What attention gives; then act(gate) * up.
-    inner: Vec<f32>,
-    /// The input of a step as the kernels want it.
-    activations: Activations,
-    panels: Panels,
-    attention: attention::Scratch,
-}
-
-/// Widths of the buffers, in elements per token.
-struct Widths {
-    h: usize,
-    wide: usize,
-    inner: usize,
-    input: usize,
-}
-
-impl Widths {
-    fn of(shape: &Shape) -> Self {
-        let inner = shape.attended_len().max(shape.ffn);
-        Widths {
-            h: shape.dim,
-            wide: (shape.query_len() + shape.key_len() + shape.value_len()).max(2 * shape.ffn),
-            inner,
-            input: inner.max(shape.dim),
-        }
-    }
-}
-
-/// The forms of activations that the matrices of each step want.
-fn formats(map: &ModelMap) -> Vec<Formats> {
-    let mut matrices = map.matrices.iter();
-    map.steps.iter().map(|&count| matrices.by_ref().take(count as usize).map(|m| m.ty).collect()).collect()
-}
-
-fn all_formats(map: &ModelMap) -> Formats {
-    map.matrices.iter().map(|m| m.ty).collect()
-}
-
-/// The caches of the layers. A layer with a window keeps what the window and the chunk under way can see.
-fn kv_shapes(decoder: &Decoder, ty: KvType, context: usize, chunk: usize) -> impl Iterator<Item = KvShape> {
-    let Shape { kv_heads, head_dim, value_dim, .. } = decoder.shape;
-    decoder.layers.iter().map(move |layer| KvShape {
-        ty,
-        heads: kv_heads,
-        key_dim: head_dim,
-        value_dim,
-        positions: layer.attention.window.map_or(context, |window| context.min(window + chunk - 1)),
-    })
-}
-
-/// Bytes of the KV cache.
-pub fn kv_bytes(map: &ModelMap, ty: KvType, context: usize, chunk: usize) -> u64 {
-    kv_shapes(&map.decoder, ty, context, chunk).fold(0, |sum: u64, shape| sum.saturating_add(shape.bytes() as u64))
-}
-
-/// A cache that none of the layers exceeds.
-fn largest_kv_shape(decoder: &Decoder, context: usize) -> KvShape {
-    let Shape { kv_heads, head_dim, value_dim, .. } = decoder.shape;
-    KvShape { ty: KvType::F16, heads: kv_heads, key_dim: head_dim, value_dim, positions: context }
-}
-
-/// Bytes of the activations: those for each token of a chunk, and those that do not depend on it.
-pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize, isa: Isa) -> (u64, u64) {
-    const SAMPLE: usize = 64; // Rounding to whole cache lines evens out over some tokens.
-    let shape = &map.decoder.shape;
-    let widths = Widths::of(shape);
-    let rope: usize = map.decoder.ropes.iter().map(|rope| rope.dims).sum();
-    let floats = (shape.dim + widths.h + widths.wide + widths.inner + rope) * 4;
-    let forms = Activations::bytes(SAMPLE, widths.input, all_formats(map)).div_ceil(SAMPLE);
-    let largest = largest_kv_shape(&map.decoder, context);
-    let scratch = attention::Scratch::bytes(threads, shape.heads, &largest) + Panels::bytes(isa, threads, widths.input);
-    ((floats + forms) as u64, scratch as u64)
 }
 
 fn rope_table(rope: &Rope, vectors: &Vectors, chunk: usize) -> RopeTable {
@@ -169,25 +96,12 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     ) -> Self {
         let decoder = map.decoder.clone();
         let shape = decoder.shape;
-        let widths = Widths::of(&shape);
         let ropes = decoder.ropes.iter().map(|rope| rope_table(rope, &vectors, chunk)).collect();
         Engine {
-            formats: formats(map),
+            formats: map.matrices.iter().map(|m| Formats::of(m.ty)).collect(),
             ropes,
             cache: KvCache::new(kv_shapes(&decoder, kv, context, chunk)),
-            scratch: Scratch {
-                x: vec![0.0; chunk * shape.dim],
-                h: vec![0.0; chunk * widths.h],
-                wide: vec![0.0; chunk * widths.wide],
-                inner: vec![0.0; chunk * widths.inner],
-                activations: Activations::new(chunk, widths.input, all_formats(map)),
-                panels: Panels::new(compute.isa, compute.pool.threads(), widths.input),
-                attention: attention::Scratch::new(
-                    compute.pool.threads(),
-                    shape.heads,
-                    &largest_kv_shape(&decoder, context),
-                ),
-            },
+            scratch: Scratch::new(map, &compute, context, chunk),
             logits: vec![0.0; shape.vocab],
             decoder,
             weights,
@@ -285,28 +199,29 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         for table in &mut self.ropes {
             table.set_positions(self.position, n);
         }
-        let mut steps = (0..).map(StepId);
-        let mut next = move || steps.next().expect("endless");
+        let mut steps = Steps(0);
         for layer in 0..self.decoder.layers.len() {
-            self.attention(layer, n, [next(), next()])?;
-            self.feed_forward(layer, n, [next(), next()])?;
+            match self.decoder.layers[layer].mixer {
+                Mixer::Attention(attention) => self.attention(layer, attention, n, &mut steps)?,
+            }
+            self.channel(layer, n, &mut steps)?;
         }
         if with_logits {
-            self.head(n, next())?;
+            self.head(n, &mut steps)?;
         }
         self.position += n;
         Ok(())
     }
 
     /// x += output(attend(rope(norm(query(h))), rope(norm(key(h))), value(h))), with h = norm(x).
-    fn attention(&mut self, layer: usize, n: usize, [qkv, output]: [StepId; 2]) -> Result<(), EngineError> {
-        let Attention { norm, query, key, value, query_norm, key_norm, rope, window, output: projection, post_norm } =
-            self.decoder.layers[layer].attention;
+    fn attention(&mut self, layer: usize, rule: Attention, n: usize, steps: &mut Steps) -> Result<(), EngineError> {
+        let Attention { norm, query, key, value, query_norm, key_norm, rope, window, output, post_norm } = rule;
         let shape = self.decoder.shape;
         let (q_len, k_len) = (shape.query_len(), shape.key_len());
         let stride = q_len + k_len + shape.value_len();
         self.norm_x(norm, n);
-        self.multiply(qkv, Source::H, n, Target::Wide, stride)?;
+        let qkv = [query, key, value].map(|linear| linear.weight);
+        self.multiply(steps.next(), &qkv, Source::H, n, Target::Wide, stride)?;
 
         let Self { scratch, vectors, ropes, cache, compute, .. } = self;
         let Scratch { wide, inner, attention: attention_scratch, .. } = scratch;
@@ -343,36 +258,24 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             attention_scratch,
             out,
         );
-        self.multiply(output, Source::Inner(shape.attended_len()), n, Target::H, shape.dim)?;
-        self.add_h(projection, post_norm, n);
-        Ok(())
-    }
-
-    /// x += down(act(gate(h)) * up(h)), with h = norm(x).
-    fn feed_forward(&mut self, layer: usize, n: usize, [gate_up, down]: [StepId; 2]) -> Result<(), EngineError> {
-        let FeedForward { norm, gate, up, down: out, activation, post_norm } = self.decoder.layers[layer].feed_forward;
-        let ffn = self.decoder.shape.ffn;
-        self.norm_x(norm, n);
-        self.multiply(gate_up, Source::H, n, Target::Wide, 2 * ffn)?;
-
-        let Self { scratch, vectors, compute, .. } = self;
-        let [gate_bias, up_bias] = [gate, up].map(|linear| vector(vectors, linear.bias));
-        let gate = Gate { activation, gate_bias, up_bias, row: ffn };
-        gate.apply(&compute.pool, compute.isa, &scratch.wide[..n * 2 * ffn], &mut scratch.inner[..n * ffn]);
-        self.multiply(down, Source::Inner(ffn), n, Target::H, self.decoder.shape.dim)?;
-        self.add_h(out, post_norm, n);
+        let attended = Source::Inner(shape.attended_len());
+        self.multiply(steps.next(), &[output.weight], attended, n, Target::H, shape.dim)?;
+        self.add_h(output.bias, post_norm, n);
         Ok(())
     }
 
     /// logits = head(norm(x)) of the last token.
-    fn head(&mut self, n: usize, step: StepId) -> Result<(), EngineError> {
+    fn head(&mut self, n: usize, steps: &mut Steps) -> Result<(), EngineError> {
         let Shape { dim, vocab, eps, .. } = self.decoder.shape;
         let Self { scratch, vectors, compute, .. } = self;
         let (x, h) = (&scratch.x[(n - 1) * dim..n * dim], &mut scratch.h[..dim]);
         steps::norm(&compute.pool, compute.isa, x, &vectors[self.decoder.final_norm], eps, h);
-        self.multiply(step, Source::H, 1, Target::Logits, vocab)?;
+        self.multiply(steps.next(), &[self.decoder.head.weight], Source::H, 1, Target::Logits, vocab)?;
         if let Some(bias) = vector(&self.vectors, self.decoder.head.bias) {
             ops::add(&mut self.logits, bias);
+        }
+        if self.decoder.logit_scale != 1.0 {
+            ops::scale(&mut self.logits, self.decoder.logit_scale);
         }
         if let Some(cap) = self.decoder.logit_softcap {
             ops::softcap(&mut self.logits, cap);
@@ -381,63 +284,116 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     }
 
     /// h = norm(x).
-    fn norm_x(&mut self, norm: VectorId, n: usize) {
+    pub(super) fn norm_x(&mut self, norm: VectorId, n: usize) {
         let Shape { dim, eps, .. } = self.decoder.shape;
         let Self { scratch, vectors, compute, .. } = self;
         let (x, h) = (&scratch.x[..n * dim], &mut scratch.h[..n * dim]);
         steps::norm(&compute.pool, compute.isa, x, &vectors[norm], eps, h);
     }
 
-    /// x += norm(h + bias).
-    fn add_h(&mut self, linear: Linear, norm: Option<VectorId>, n: usize) {
+    /// x += scale * norm(h + bias).
+    pub(super) fn add_h(&mut self, bias: Option<VectorId>, norm: Option<VectorId>, n: usize) {
         let Shape { dim, eps, .. } = self.decoder.shape;
+        let scale = self.decoder.residual_scale;
         let Self { scratch, vectors, compute, .. } = self;
-        let norm = vector(vectors, norm).map(|weight| (weight, eps));
-        let residual = Residual { bias: vector(vectors, linear.bias), norm, row: dim };
-        residual.add(&compute.pool, compute.isa, &mut scratch.x[..n * dim], &mut scratch.h[..n * dim]);
+        let (x, h) = (&mut scratch.x[..n * dim], &mut scratch.h[..n * dim]);
+        let (mut bias, mut norm) = (vector(vectors, bias), vector(vectors, norm).map(|weight| (weight, eps)));
+        if scale != 1.0 {
+            for row in h.chunks_exact_mut(dim) {
+                bias.inspect(|bias| ops::add(row, bias));
+                norm.inspect(|(weight, eps)| ops::rms_norm_in_place(row, weight, *eps));
+                ops::scale(row, scale);
+            }
+            (bias, norm) = (None, None);
+        }
+        Residual { bias, norm, row: dim }.add(&compute.pool, compute.isa, x, h);
+    }
+
+    /// The forms of activations that some matrices with a common input want.
+    pub(super) fn formats(&self, matrices: &[MatrixId]) -> Formats {
+        matrices.iter().fold(Formats::NONE, |all, id| all | self.formats[id.0 as usize])
+    }
+
+    /// Takes an input in the forms that are asked for.
+    pub(super) fn prepare(&mut self, source: Source, n: usize, formats: Formats) {
+        let Scratch { h, inner, gathered, activations, .. } = &mut self.scratch;
+        let dim = self.decoder.shape.dim;
+        let (input, cols) = match source {
+            Source::H => (&h[..], dim),
+            Source::Gathered => (&gathered[..], dim),
+            Source::Inner(cols) => (&inner[..], cols),
+        };
+        activations.prepare(&self.compute.pool, self.compute.isa, &input[..n * cols], cols, formats);
     }
 
     /// target = W source, for all matrices of a step.
-    fn multiply(
+    pub(super) fn multiply(
         &mut self,
         step: StepId,
+        matrices: &[MatrixId],
         source: Source,
         n: usize,
         target: Target,
         stride: usize,
     ) -> Result<(), SchedulerError> {
-        let Scratch { h, wide, inner, activations, panels, .. } = &mut self.scratch;
-        let (input, cols) = match source {
-            Source::H => (&h[..], self.decoder.shape.dim),
-            Source::Inner(cols) => (&inner[..], cols),
-        };
-        let Compute { pool, isa } = &self.compute;
-        activations.prepare(pool, *isa, &input[..n * cols], cols, self.formats[step.0 as usize]);
+        self.prepare(source, n, self.formats(matrices));
+        self.multiply_prepared(step, n, target, stride)
+    }
+
+    /// target = W input, for all matrices of a step, with the input that was prepared.
+    pub(super) fn multiply_prepared(
+        &mut self,
+        step: StepId,
+        n: usize,
+        target: Target,
+        stride: usize,
+    ) -> Result<(), SchedulerError> {
+        let Scratch { h, wide, summands, activations, panels, .. } = &mut self.scratch;
         let out = match target {
             Target::H => &mut h[..n * stride],
             Target::Wide => &mut wide[..n * stride],
+            Target::Summands(first) => &mut summands[first..n * stride],
             Target::Logits => &mut self.logits[..],
         };
         self.weights.multiply(step, &self.compute, activations, panels, out, stride)
     }
 }
 
+/// The steps of the plan, in the order in which the pass comes to them.
+pub(super) struct Steps(u32);
+
+impl Steps {
+    pub(super) fn next(&mut self) -> StepId {
+        self.0 += 1;
+        StepId(self.0 - 1)
+    }
+
+    /// The step that comes after `others`.
+    pub(super) fn after(&self, others: u32) -> StepId {
+        StepId(self.0 + others)
+    }
+}
+
 /// The input of a step.
 #[derive(Clone, Copy)]
-enum Source {
+pub(super) enum Source {
     H,
+    /// Tokens that were gathered for an expert.
+    Gathered,
     /// As many elements per token.
     Inner(usize),
 }
 
 /// Where the outputs of a step go.
 #[derive(Clone, Copy)]
-enum Target {
+pub(super) enum Target {
     H,
     Wide,
+    /// To the summand that begins so many elements behind a token's first.
+    Summands(usize),
     Logits,
 }
 
-fn vector(vectors: &Vectors, id: Option<VectorId>) -> Option<&[f32]> {
+pub(super) fn vector(vectors: &Vectors, id: Option<VectorId>) -> Option<&[f32]> {
     id.map(|id| &vectors[id])
 }

@@ -2,18 +2,23 @@
 //!
 //! Read in this order: [`decoder`] (what a model is made of), [`tensors`] (its weights, in the order of the plan), [`arch`]
 //! (how each architecture maps to those), [`vectors`] and [`weights`] (how weights are reached: resident, or through the
-//! window), [`engine`] (the forward pass).
+//! window), [`engine`] (the forward pass; what a token does by itself is in `channel.rs`, the experts of a chunk in
+//! `routing.rs`).
 
 pub mod arch;
+mod channel;
 pub mod decoder;
 pub mod engine;
+mod routing;
+mod scratch;
 pub mod tensors;
 pub mod vectors;
 pub mod weights;
 
 pub use decoder::{Decoder, MatrixId, Shape, VectorId};
 pub use engine::{Engine, EngineError};
-pub use tensors::{Matrix, Tensors, Vector};
+pub use scratch::{activation_bytes, kv_bytes};
+pub use tensors::{Matrix, StepMatrices, Tensors, Vector};
 pub use vectors::Vectors;
 pub use weights::{Compute, Weights};
 
@@ -39,6 +44,10 @@ pub enum ModelError {
     TooLarge { name: String, rows: usize, row_bytes: usize },
     #[error("the vocabulary has {tokens} tokens (tokenizer.ggml.tokens), the embedding {rows} (token_embd.weight)")]
     Vocabulary { tokens: usize, rows: usize },
+    #[error(
+        "tensor {name}: the experts of this file are tensors of their own, as before 2024; convert the model again"
+    )]
+    SeparateExperts { name: String },
     #[error("tensor {name} is stored as {ty}, for which there is no kernel")]
     NoKernel { name: String, ty: TensorType },
 }
@@ -50,8 +59,8 @@ pub struct ModelMap {
     pub decoder: Decoder,
     /// The streamed weights in the order of the plan.
     pub matrices: Vec<Matrix>,
-    /// How many matrices each step of the plan uses.
-    pub steps: Vec<u32>,
+    /// Which matrices each step of the plan uses.
+    pub steps: Vec<StepMatrices>,
     /// The weights that are resident for good.
     pub vectors: Vec<Vector>,
     /// The token embedding, of which single rows are read.
@@ -73,9 +82,40 @@ impl ModelMap {
         Ok(ModelMap { decoder, matrices, steps, vectors, embedding })
     }
 
-    /// Bytes that one token reads when nothing is resident.
+    /// Each step's matrices.
+    pub fn matrices_by_step(&self) -> impl Iterator<Item = (StepMatrices, &[Matrix])> {
+        let mut rest = &self.matrices[..];
+        self.steps.iter().map(move |&step| {
+            let (matrices, others) = rest.split_at(step.count as usize);
+            rest = others;
+            (step, matrices)
+        })
+    }
+
+    /// Bytes of the matrices that every token uses, and of those of all experts.
+    pub fn dense_and_expert_bytes(&self) -> (u64, u64) {
+        let sum = |experts: bool| {
+            let steps = self.matrices_by_step().filter(move |(step, _)| step.chosen.is_some() == experts);
+            steps.flat_map(|(_, matrices)| matrices).map(Matrix::all_bytes).sum()
+        };
+        (sum(false), sum(true))
+    }
+
+    /// Bytes that one token uses, which it reads when nothing is resident.
     pub fn streamed_bytes(&self) -> u64 {
-        self.matrices.iter().map(Matrix::bytes).sum()
+        let copies = |step: StepMatrices| u64::from(step.chosen.unwrap_or(1));
+        self.matrices_by_step()
+            .map(|(step, matrices)| copies(step) * matrices.iter().map(Matrix::bytes).sum::<u64>())
+            .sum()
+    }
+
+    /// Bytes that one token reads when a window of `window` bytes holds what is best held: what every token uses first. The
+    /// experts are counted as if all were chosen equally often; the more that differs, the less is read.
+    pub fn read_per_token(&self, window: u64) -> u64 {
+        let (dense, experts) = self.dense_and_expert_bytes();
+        let used = self.streamed_bytes() - dense;
+        let absent = experts.saturating_sub(window.saturating_sub(dense));
+        dense.saturating_sub(window) + (used as f64 * absent as f64 / experts.max(1) as f64) as u64
     }
 
     /// Bytes of the vectors, widened to f32.

@@ -7,7 +7,7 @@ use crate::gguf::{self, Tensor, TensorType};
 use super::ModelError;
 use super::decoder::{MatrixId, VectorId};
 
-/// A weight that is streamed, page by page.
+/// A weight that is streamed, page by page. Of experts there is one matrix for each, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matrix {
     /// Its name in the file.
@@ -18,10 +18,21 @@ pub struct Matrix {
     pub rows: usize,
     /// Inputs.
     pub cols: usize,
+    /// How many of these there are: one, or as many as experts.
+    pub copies: usize,
     /// Index of its file.
     pub file: u16,
-    /// Where it begins in that file.
+    /// Where the first begins in that file.
     pub offset: u64,
+}
+
+/// The matrices of a step of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepMatrices {
+    /// How many there are.
+    pub count: u32,
+    /// How many experts a token chooses, where they are matrices of experts.
+    pub chosen: Option<u32>,
 }
 
 impl Matrix {
@@ -30,9 +41,14 @@ impl Matrix {
         self.ty.row_bytes(self.cols).expect("checked when the tensor was read")
     }
 
-    /// Bytes of the whole matrix.
+    /// Bytes of the whole matrix; of experts, of that of one.
     pub fn bytes(&self) -> u64 {
         self.rows as u64 * self.row_bytes() as u64
+    }
+
+    /// Bytes of all copies.
+    pub fn all_bytes(&self) -> u64 {
+        self.copies as u64 * self.bytes()
     }
 }
 
@@ -61,7 +77,7 @@ pub struct Tensors<'a> {
     model: &'a gguf::Model,
     matrices: Vec<Matrix>,
     vectors: Vec<Vector>,
-    steps: Vec<u32>,
+    steps: Vec<StepMatrices>,
     /// Names of the tensors that were asked for.
     used: HashSet<&'a str>,
 }
@@ -78,7 +94,12 @@ impl<'a> Tensors<'a> {
 
     /// Begins a step of the plan: the matrices asked for from here to the next call share one input.
     pub fn step(&mut self) {
-        self.steps.push(0);
+        self.steps.push(StepMatrices { count: 0, chosen: None });
+    }
+
+    /// Begins a step of which a token needs `chosen` experts: all matrices asked for from here to the next call are theirs.
+    pub fn choice(&mut self, chosen: usize) {
+        self.steps.push(StepMatrices { count: 0, chosen: Some(chosen as u32) });
     }
 
     /// The streamed weight `name` with `rows` outputs and `cols` inputs.
@@ -89,11 +110,33 @@ impl<'a> Tensors<'a> {
     /// # Panics
     /// Before the first [`Tensors::step`].
     pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<MatrixId, ModelError> {
-        let tensor = self.find(name)?;
-        let matrix = matrix(tensor, rows, cols)?;
+        let matrix = matrix(self.find(name)?, rows, cols, None)?;
+        Ok(self.push(matrix))
+    }
+
+    /// The streamed weights `name` of `experts` experts, each with `rows` outputs and `cols` inputs.
+    ///
+    /// # Errors
+    /// As of [`Tensors::matrix`].
+    ///
+    /// # Panics
+    /// Outside a [`Tensors::choice`].
+    pub fn expert_matrices(
+        &mut self,
+        name: &str,
+        experts: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Result<MatrixId, ModelError> {
+        assert!(self.steps.last().is_some_and(|step| step.chosen.is_some()), "experts are a choice");
+        let matrix = matrix(self.find(name)?, rows, cols, Some(experts))?;
+        Ok(self.push(matrix))
+    }
+
+    fn push(&mut self, matrix: Matrix) -> MatrixId {
         self.matrices.push(matrix);
-        *self.steps.last_mut().expect("a matrix belongs to a step") += 1;
-        Ok(MatrixId(self.matrices.len() as u32 - 1))
+        self.steps.last_mut().expect("a matrix belongs to a step").count += 1;
+        MatrixId(self.matrices.len() as u32 - 1)
     }
 
     /// The resident weight `name` with `len` elements.
@@ -103,7 +146,7 @@ impl<'a> Tensors<'a> {
     pub fn vector(&mut self, name: &str, len: usize) -> Result<VectorId, ModelError> {
         let tensor = self.find(name)?;
         if tensor.dims.iter().product::<u64>() != len as u64 {
-            return Err(shape_error(tensor, &[len]));
+            return Err(shape_error(tensor, &[len as u64]));
         }
         check_kernel(tensor)?;
         let (name, ty, file, offset) = (tensor.name.clone(), tensor.ty, tensor.file, tensor.offset);
@@ -119,9 +162,14 @@ impl<'a> Tensors<'a> {
         if self.has(name) { self.vector(name, len).map(Some) } else { Ok(None) }
     }
 
+    /// Leaves out all tensors whose names begin so: what they are for is not needed.
+    pub fn leave_out(&mut self, prefix: &str) {
+        self.used.extend(self.model.tensors.iter().map(|t| t.name.as_str()).filter(|name| name.starts_with(prefix)));
+    }
+
     /// The embedding: a matrix that is not streamed, as a token needs one row of it.
     pub(super) fn embedding(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
-        matrix(self.find(name)?, rows, cols)
+        matrix(self.find(name)?, rows, cols, None)
     }
 
     /// Rows of a matrix, before its shape is known: the size of the vocabulary is that of the embedding.
@@ -140,8 +188,8 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// What was asked for: matrices, vectors, and how many matrices each step has.
-    pub(super) fn finish(self) -> (Vec<Matrix>, Vec<Vector>, Vec<u32>) {
+    /// What was asked for: matrices, vectors, and which matrices each step has.
+    pub(super) fn finish(self) -> (Vec<Matrix>, Vec<Vector>, Vec<StepMatrices>) {
         (self.matrices, self.vectors, self.steps)
     }
 
@@ -152,26 +200,25 @@ impl<'a> Tensors<'a> {
     }
 }
 
-fn matrix(tensor: &Tensor, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
-    if tensor.dims.len() < 2 || tensor.cols() != cols || tensor.rows() != rows {
-        return Err(shape_error(tensor, &[cols, rows]));
+fn matrix(tensor: &Tensor, rows: usize, cols: usize, experts: Option<usize>) -> Result<Matrix, ModelError> {
+    let expected: Vec<u64> = [Some(cols), Some(rows), experts].into_iter().flatten().map(|d| d as u64).collect();
+    // One expert, or one row: trailing dimensions of 1 are not always written.
+    let fits = |(i, d): (usize, &u64)| tensor.dims.get(i).map_or(*d == 1 && i > 1, |found| found == d);
+    if tensor.dims.len() < 2 || tensor.dims.len() > expected.len() || !expected.iter().enumerate().all(fits) {
+        return Err(shape_error(tensor, &expected));
     }
     check_kernel(tensor)?;
     if rows > MOST_ROWS || tensor.row_bytes() > LONGEST_ROW {
         return Err(ModelError::TooLarge { name: tensor.name.clone(), rows, row_bytes: tensor.row_bytes() });
     }
     let (name, ty, file, offset) = (tensor.name.clone(), tensor.ty, tensor.file, tensor.offset);
-    Ok(Matrix { name, ty, rows, cols, file, offset })
+    Ok(Matrix { name, ty, rows, cols, copies: experts.unwrap_or(1), file, offset })
 }
 
 fn check_kernel(tensor: &Tensor) -> Result<(), ModelError> {
     if tensor.ty.has_kernel() { Ok(()) } else { Err(ModelError::NoKernel { name: tensor.name.clone(), ty: tensor.ty }) }
 }
 
-fn shape_error(tensor: &Tensor, expected: &[usize]) -> ModelError {
-    ModelError::Shape {
-        name: tensor.name.clone(),
-        found: tensor.dims.clone(),
-        expected: expected.iter().map(|&d| d as u64).collect(),
-    }
+fn shape_error(tensor: &Tensor, expected: &[u64]) -> ModelError {
+    ModelError::Shape { name: tensor.name.clone(), found: tensor.dims.clone(), expected: expected.to_vec() }
 }

@@ -1,10 +1,12 @@
 //! The weights as the forward pass sees them: a step's matrices are multiplied page by page, as the pages are ready.
 
 use forebay_pager::{Clock, FileId, Lease, PageSpec, Storage};
-use forebay_prefetch::{Layout, Pass, Plan, Scheduler, SchedulerError, SchedulerOptions, StepId, TensorExtent};
+use forebay_prefetch::{
+    Chosen, Layout, Pass, Plan, Scheduler, SchedulerError, SchedulerOptions, Segment, StepId, StepShape, TensorExtent,
+};
 
-use super::ModelMap;
 use super::tensors::Matrix;
+use super::{MatrixId, ModelMap};
 use crate::gguf::TensorType;
 use crate::kernels::{Activations, Isa, Panels, Part, Pool, dequantize_row, matmul};
 
@@ -37,23 +39,43 @@ pub struct Weights<S: Storage, C: Clock> {
     row_of_request: Vec<usize>,
 }
 
-/// The plan's view of a model: where each matrix lies.
-pub fn extents(map: &ModelMap) -> Vec<TensorExtent> {
+/// The plan's view of a model: where each matrix lies, and which belong together.
+pub fn segments(map: &ModelMap) -> Vec<Segment> {
     let extent = |m: &Matrix| TensorExtent {
         file: FileId(m.file),
         offset: m.offset,
         rows: m.rows as u32,
         row_bytes: m.row_bytes() as u32,
     };
-    map.matrices.iter().map(extent).collect()
+    let mut segments = Vec::new();
+    for (step, matrices) in map.matrices_by_step() {
+        let extents = matrices.iter().map(extent);
+        match step.chosen {
+            None => segments.extend(extents.map(Segment::Dense)),
+            Some(_) => {
+                let count = matrices.first().map_or(0, |m| m.copies as u32);
+                segments.push(Segment::Experts { tensors: extents.collect(), count });
+            }
+        }
+    }
+    segments
 }
 
 /// The plan of one token: the head is the tail, which a part of a prompt does without.
 pub fn plan(map: &ModelMap, layout: &Layout) -> Plan {
-    let mut matrices = layout.tensors.iter();
-    let pages: Vec<u32> =
-        map.steps.iter().map(|&count| matrices.by_ref().take(count as usize).map(|p| p.len() as u32).sum()).collect();
-    Plan::cyclic(&pages, 1)
+    let mut segments = layout.segments.iter();
+    let shapes = map.steps.iter().map(|step| match step.chosen {
+        None => {
+            let segments = segments.by_ref().take(step.count as usize);
+            StepShape::All { pages: segments.map(|s| s.pages.len() as u32).sum() }
+        }
+        Some(chosen) => {
+            let segment = segments.next().expect("a segment for each choice");
+            let experts = segment.experts.expect("a choice is among experts");
+            StepShape::Choice { experts, pages_per_expert: segment.pages.len() as u32 / experts, chosen }
+        }
+    });
+    Plan::new(shapes, 1)
 }
 
 impl<S: Storage, C: Clock> Weights<S, C> {
@@ -70,15 +92,16 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         max_rows: usize,
     ) -> Result<Self, SchedulerError> {
         let mut shapes = Vec::with_capacity(map.matrices.len());
-        let mut matrices = map.matrices.iter();
-        for &count in &map.steps {
+        for (_, matrices) in map.matrices_by_step() {
             let mut first_out = 0;
-            for matrix in matrices.by_ref().take(count as usize) {
+            for matrix in matrices {
                 shapes.push((matrix.ty, matrix.cols, first_out));
                 first_out += matrix.rows;
             }
         }
-        let scheduler = Scheduler::new(pager, plan(map, &layout), &layout, options)?;
+        let plan = plan(map, &layout);
+        let pages_per_expert = plan.choices().iter().map(|(_, choice)| choice.pages_per_expert as usize).max();
+        let scheduler = Scheduler::new(pager, plan, &layout, options)?;
         let same_place = |m: &Matrix| m.file == map.embedding.file && m.offset == map.embedding.offset;
         Ok(Weights {
             scheduler,
@@ -86,7 +109,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
             shapes,
             embedding: map.embedding.clone(),
             tied: map.matrices.iter().position(same_place),
-            batch: Vec::with_capacity(BATCH),
+            batch: Vec::with_capacity(BATCH.max(pages_per_expert.unwrap_or(0))),
             row_requests: Vec::with_capacity(max_rows),
             row_of_request: Vec::with_capacity(max_rows),
         })
@@ -128,16 +151,67 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         while self.scheduler.next_batch(most, &mut self.batch)? {
             // In the order of the plan, so that pages that follow one another are multiplied as one.
             self.batch.sort_unstable_by_key(|lease| lease.page());
-            let mut parts = [Part { ty: TensorType::F32, cols: 0, bytes: &[], first_out: 0 }; BATCH];
+            let mut parts = [NO_PART; BATCH];
             for (part, lease) in parts.iter_mut().zip(&self.batch) {
-                let rows = self.layout.rows[lease.page().index()];
-                let (ty, cols, first_out) = self.shapes[rows.tensor as usize];
-                *part = Part { ty, cols, bytes: lease.bytes(), first_out: first_out + rows.first as usize };
+                *part = part_of(&self.layout, &self.shapes, lease);
             }
             matmul(&compute.pool, compute.isa, &parts[..self.batch.len()], activations, panels, out, stride);
             self.scheduler.finish_batch(&mut self.batch);
         }
         Ok(())
+    }
+
+    /// Says which experts the tokens of the pass have chosen for `step`: they are read from here on.
+    pub fn choose(&mut self, step: StepId, chosen: &[Chosen]) {
+        self.scheduler.choose(step, chosen);
+    }
+
+    /// Begins a step whose experts are chosen.
+    pub fn begin_choice(&mut self, step: StepId) {
+        self.scheduler.begin_step(step);
+    }
+
+    /// The next of the chosen experts whose weights are there; `None` when all are done.
+    ///
+    /// # Errors
+    /// When a read fails.
+    pub fn next_expert(&mut self) -> Result<Option<u32>, SchedulerError> {
+        self.scheduler.next_expert(&mut self.batch)
+    }
+
+    /// Multiplies those matrices of the expert at hand that are in `matrices` with the activations, like
+    /// [`Weights::multiply`].
+    ///
+    /// # Errors
+    /// When a read fails: between its products the flash is seen to.
+    pub fn multiply_expert(
+        &mut self,
+        matrices: &[MatrixId],
+        compute: &Compute,
+        activations: &Activations,
+        panels: &mut Panels,
+        out: &mut [f32],
+        stride: usize,
+    ) -> Result<(), SchedulerError> {
+        let first_out = matrices.first().map_or(0, |id| self.shapes[id.0 as usize].2);
+        let wanted = |lease: &&Lease| matrices.iter().any(|id| id.0 == self.layout.rows[lease.page().index()].tensor);
+        let mut leases = self.batch.iter().filter(wanted).peekable();
+        while leases.peek().is_some() {
+            let (mut parts, mut count) = ([NO_PART; BATCH], 0);
+            for (part, lease) in parts.iter_mut().zip(leases.by_ref()) {
+                *part = part_of(&self.layout, &self.shapes, lease);
+                part.first_out -= first_out;
+                count += 1;
+            }
+            matmul(&compute.pool, compute.isa, &parts[..count], activations, panels, out, stride);
+        }
+        // Who is told of an error does not give the expert back.
+        self.scheduler.tend().inspect_err(|_| self.batch.clear())
+    }
+
+    /// Gives the expert at hand back.
+    pub fn finish_expert(&mut self) {
+        self.scheduler.finish_expert(&mut self.batch);
     }
 
     /// Writes the embedding of each token, widened to f32, to `out`, one after the other.
@@ -182,4 +256,14 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         })?;
         Ok(())
     }
+}
+
+/// What fills the room for parts that there are not.
+const NO_PART: Part<'static> = Part { ty: TensorType::F32, cols: 0, bytes: &[], first_out: 0 };
+
+/// A leased page as a part of a product.
+fn part_of<'a>(layout: &Layout, shapes: &[(TensorType, usize, usize)], lease: &'a Lease) -> Part<'a> {
+    let rows = layout.rows[lease.page().index()];
+    let (ty, cols, first_out) = shapes[rows.tensor as usize];
+    Part { ty, cols, bytes: lease.bytes(), first_out: first_out + rows.first as usize }
 }

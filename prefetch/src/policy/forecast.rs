@@ -2,64 +2,125 @@
 
 use forebay_pager::{Class, PageId};
 
-use super::{Policy, Position, Use};
+use super::experts::{ExpertOrder, ResidentExperts};
+use super::{Chosen, Policy, Position, Use};
 use crate::heap::PageHeap;
+use crate::plan::{Choice, ExpertId, Plan};
 
 /// Evicts the page whose next use is furthest away, and lets no hint push out a page that is needed sooner than itself
 /// (Cao, Felten, Karlin, Li 1995: optimal replacement, do no harm).
 ///
-/// In a cyclic plan the next use of a page is known exactly: one cycle after the last. The pages of the resident set
+/// In a cyclic plan the next use of a dense page is known exactly: one cycle after the last. The pages of the resident set
 /// ([`crate::residency::keep_set`]) are worth keeping for all cycles to come, so they leave last.
+///
+/// An expert is used less than once per cycle. So its pages leave after the dense ones that were just used and will be read
+/// again in any case, and before those that were read ahead; among experts an [`ExpertOrder`] decides.
 #[derive(Debug)]
 pub struct Forecast {
+    /// The dense pages in the window.
     next_use: PageHeap,
     keep: Vec<bool>,
     cycle: u64,
+    /// For each page, whether it is dense and was read ahead of its use.
+    ahead: Vec<bool>,
+    /// How many are.
+    ahead_count: usize,
+    /// How many may be at the cost of experts.
+    ahead_most: usize,
+    experts: ResidentExperts,
 }
 
 impl Forecast {
-    /// A forecast for a cyclic plan in which the pages flagged in `keep` are the resident set.
-    pub fn cyclic(keep: Vec<bool>) -> Self {
-        Forecast { next_use: PageHeap::new(keep.len()), cycle: keep.len() as u64, keep }
+    /// A forecast for `plan`, in which the pages flagged in `keep` are the resident set. Hints push out experts only while
+    /// fewer than `ahead_most` pages are read ahead.
+    pub fn new(plan: &Plan, keep: Vec<bool>, ahead_most: usize, order: Box<dyn ExpertOrder>) -> Self {
+        Forecast {
+            next_use: PageHeap::new(keep.len()),
+            cycle: plan.dense().len() as u64,
+            ahead: vec![false; keep.len()],
+            ahead_count: 0,
+            ahead_most,
+            experts: ResidentExperts::new(plan, order),
+            keep,
+        }
+    }
+
+    fn set_ahead(&mut self, page: PageId, ahead: bool) {
+        let before = std::mem::replace(&mut self.ahead[page.index()], ahead);
+        self.ahead_count = self.ahead_count + usize::from(ahead) - usize::from(before);
+    }
+
+    /// The expert page that makes room for `incoming`, if one may.
+    fn expert(&self, incoming: PageId, class: Class, evictable: &dyn Fn(PageId) -> bool) -> Option<PageId> {
+        let dense_hint = class == Class::Hint && !self.experts.has(incoming) && !self.keep[incoming.index()];
+        if dense_hint && self.ahead_count >= self.ahead_most { None } else { self.experts.least(evictable) }
     }
 }
 
 impl Policy for Forecast {
     fn touch(&mut self, page: PageId, at: Position, use_: Use) {
+        if use_ == Use::Arrived && self.experts.arrived(page) || self.experts.has(page) {
+            return;
+        }
         let next = match use_ {
             Use::Arrived => at,
             Use::Done => at + self.cycle,
         };
-        let key = if self.keep[page.0 as usize] { 0 } else { next };
-        self.next_use.set(page.0, key);
+        let kept = self.keep[page.index()];
+        self.set_ahead(page, use_ == Use::Arrived && !kept);
+        self.next_use.set(page.0, if kept { 0 } else { next });
     }
 
     fn victim(
         &mut self,
-        _incoming: PageId,
+        incoming: PageId,
         at: Position,
         class: Class,
         evictable: &dyn Fn(PageId) -> bool,
     ) -> Option<PageId> {
-        let furthest = self.next_use.greatest(|p| evictable(PageId(p)))?;
-        match class {
-            Class::Demand => Some(PageId(furthest)),
-            Class::Hint => (self.next_use.key(furthest) > at).then_some(PageId(furthest)),
+        let furthest = self.next_use.greatest(|p| evictable(PageId(p))).map(PageId);
+        let harmless = |page: &PageId| self.next_use.key(page.0) > at;
+        let used = furthest.filter(|page| !self.ahead[page.index()] && harmless(page));
+        if used.is_some() {
+            return used;
         }
+        let expert = self.expert(incoming, class, evictable);
+        expert.or_else(|| furthest.filter(|page| class == Class::Demand || harmless(page)))
     }
 
     fn forget(&mut self, page: PageId) {
-        self.next_use.remove(page.0);
+        if !self.experts.left(page) {
+            self.set_ahead(page, false);
+            self.next_use.remove(page.0);
+        }
+    }
+
+    fn chosen(&mut self, choice: &Choice, chosen: &[Chosen]) {
+        self.experts.observe(choice, chosen);
+    }
+
+    fn hold(&mut self, expert: ExpertId) {
+        self.experts.hold(expert);
+    }
+
+    fn release(&mut self, expert: ExpertId) {
+        self.experts.release(expert);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::StepShape;
+    use crate::policy::Popularity;
+
+    fn forecast(plan: &Plan, keep: Vec<bool>) -> Forecast {
+        Forecast::new(plan, keep, 1, Box::new(Popularity::new(plan)))
+    }
 
     #[test]
     fn furthest_leaves_first_kept_pages_last_and_hints_do_no_harm() {
-        let mut policy = Forecast::cyclic(vec![true, false, false, false]);
+        let mut policy = forecast(&Plan::cyclic(&[4], 0), vec![true, false, false, false]);
         policy.touch(PageId(0), 0, Use::Done);
         policy.touch(PageId(1), 1, Use::Done); // next at 5
         policy.touch(PageId(2), 2, Use::Arrived); // next at 2
@@ -70,5 +131,33 @@ mod tests {
         assert_eq!(policy.victim(PageId(3), 3, Class::Hint, &all), None);
         assert_eq!(policy.victim(PageId(3), 3, Class::Demand, &all), Some(PageId(2)));
         assert_eq!(policy.victim(PageId(3), 3, Class::Demand, &|p| p != PageId(2)), Some(PageId(0)));
+    }
+
+    #[test]
+    fn experts_leave_after_what_was_used_and_before_what_was_read_ahead() {
+        // Pages 0 to 2 are dense and 0 is kept; 3 and 4 are experts; 5 is dense.
+        let all = |pages| StepShape::All { pages };
+        let choice = StepShape::Choice { experts: 2, pages_per_expert: 1, chosen: 1 };
+        let plan = Plan::new([all(3), choice, all(1)], 0);
+        let mut policy = forecast(&plan, vec![true, false, false, false, false, false]);
+        policy.touch(PageId(0), 0, Use::Done);
+        policy.touch(PageId(1), 1, Use::Done); // next at 5
+        policy.touch(PageId(2), 2, Use::Arrived); // next at 2
+        policy.touch(PageId(3), 3, Use::Arrived);
+        let any = |_: PageId| true;
+        assert_eq!(policy.victim(PageId(4), 3, Class::Demand, &any), Some(PageId(1)));
+        policy.forget(PageId(1));
+        assert_eq!(policy.victim(PageId(4), 3, Class::Demand, &any), Some(PageId(3)));
+        // One page is read ahead, which is all that may be at the cost of an expert.
+        assert_eq!(policy.victim(PageId(5), 3, Class::Hint, &any), None);
+        policy.hold(ExpertId(0));
+        assert_eq!(policy.victim(PageId(4), 3, Class::Demand, &any), Some(PageId(2)));
+        policy.release(ExpertId(0));
+        policy.touch(PageId(2), 2, Use::Done);
+        policy.forget(PageId(2));
+        assert_eq!(policy.victim(PageId(5), 3, Class::Hint, &any), Some(PageId(3)));
+        policy.forget(PageId(3));
+        assert_eq!(policy.victim(PageId(5), 3, Class::Hint, &any), None, "what is kept");
+        assert_eq!(policy.victim(PageId(5), 3, Class::Demand, &any), Some(PageId(0)));
     }
 }

@@ -1,18 +1,34 @@
 //! Who leaves when a frame is wanted.
 //!
-//! Time is a [`Position`]: the number of pages of the plan that lie behind. A policy is told of every use
+//! Time is a [`Position`]: the number of dense pages of the plan that lie behind. A policy is told of every use
 //! ([`Policy::touch`]) and asked for a victim when no frame is free. It sees no bytes and does no I/O.
 
 mod baseline;
+mod experts;
 mod forecast;
+mod popularity;
 
 pub use baseline::{ClockSweep, Lfu, Lru};
+pub use experts::{ExpertOrder, Worth};
 pub use forecast::Forecast;
+pub use popularity::Popularity;
 
 use forebay_pager::{Class, PageId};
 
-/// A point of the run: passes x pages per pass + page.
+use crate::plan::{Choice, ExpertId};
+
+/// A point of the run: passes x dense pages per pass + dense pages of this pass that lie behind. Experts are used between
+/// two dense pages, at the position of the second.
 pub type Position = u64;
+
+/// An expert that tokens have chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its number within its choice.
+    pub expert: u32,
+    /// How many tokens of the pass have chosen it.
+    pub tokens: u32,
+}
 
 /// What is asked of a replacement policy.
 pub trait Policy {
@@ -31,6 +47,21 @@ pub trait Policy {
 
     /// `page` has left the window.
     fn forget(&mut self, page: PageId);
+
+    /// The tokens of a pass have chosen experts of `choice`.
+    fn chosen(&mut self, choice: &Choice, chosen: &[Chosen]) {
+        let _ = (choice, chosen);
+    }
+
+    /// `expert` will be used soon: until [`Policy::release`], `evictable` accepts none of its pages.
+    fn hold(&mut self, expert: ExpertId) {
+        let _ = expert;
+    }
+
+    /// `expert` was used, or will not be.
+    fn release(&mut self, expert: ExpertId) {
+        let _ = expert;
+    }
 }
 
 /// What a [`Policy::touch`] tells.
@@ -45,7 +76,7 @@ pub enum Use {
 /// The policies by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PolicyKind {
-    /// Furthest next use leaves first, with the resident set of [`crate::residency`].
+    /// Furthest next use leaves first, with the resident set of [`crate::residency`]; experts by what they are worth.
     #[default]
     Forecast,
     /// Least recently used leaves first.
@@ -90,6 +121,7 @@ impl std::str::FromStr for PolicyKind {
 /// Any of the policies, chosen at run time.
 #[derive(Debug)]
 #[allow(missing_docs)] // One variant per policy; each type has its documentation.
+#[allow(clippy::large_enum_variant)] // There is one of it.
 pub enum AnyPolicy {
     Forecast(Forecast),
     Lru(Lru),
@@ -125,5 +157,17 @@ impl Policy for AnyPolicy {
 
     fn forget(&mut self, page: PageId) {
         each!(self, p => p.forget(page));
+    }
+
+    fn chosen(&mut self, choice: &Choice, chosen: &[Chosen]) {
+        each!(self, p => p.chosen(choice, chosen));
+    }
+
+    fn hold(&mut self, expert: ExpertId) {
+        each!(self, p => p.hold(expert));
+    }
+
+    fn release(&mut self, expert: ExpertId) {
+        each!(self, p => p.release(expert));
     }
 }

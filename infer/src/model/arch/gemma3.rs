@@ -1,7 +1,7 @@
 //! `gemma3`: five layers with a sliding window to each one that sees everything, rotary positions of their own for each
 //! kind, RMSNorm before and after each block, GeGLU, a scaled embedding.
 
-use super::{Describe, Hyper};
+use super::{Describe, Feed, HeadNorms, Hyper};
 use crate::model::ModelError;
 use crate::model::decoder::{Activation, Attention, Decoder, Rope, RopeScaling, RopeStyle};
 use crate::model::tensors::Tensors;
@@ -15,17 +15,22 @@ const LAYERS_27B: usize = 62;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
     let shape = hyper.shape(tensors)?;
-    let describe = Describe { shape, head_norms: true, post_norms: true };
+    let describe = Describe { head_norms: HeadNorms::Each, post_norms: true, ..Describe::usual(shape) };
     let global = hyper.rope(&shape, RopeStyle::Neox)?;
     let base = hyper.positive_or("rope.freq_base_swa", LOCAL_ROPE_BASE)?;
     let local = Rope { base, scaling: RopeScaling::None, ..global.clone() };
     let (global_rope, local_rope) = (0, 1);
     let window = hyper.sliding_window()?;
     let global_layers = hyper.global_layers(shape.layers, PATTERN)?;
-    let layers = describe.layers(tensors, Activation::GeluTanh, |i, attention| match window {
-        Some(_) if !global_layers[i] => Attention { rope: local_rope, window, ..attention },
-        _ => Attention { rope: global_rope, ..attention },
-    })?;
+    let feed = Feed::Dense { width: hyper.feed_forward_length()?, activation: Activation::GeluTanh };
+    let layers = describe.layers(
+        tensors,
+        |_| feed,
+        |i, attention| match window {
+            Some(_) if !global_layers[i] => Attention { rope: local_rope, window, ..attention },
+            _ => Attention { rope: global_rope, ..attention },
+        },
+    )?;
     let scaled = if shape.layers == LAYERS_27B { (shape.dim / shape.heads).max(1) } else { shape.head_dim };
     Ok(Decoder {
         embedding_scale: (shape.dim as f32).sqrt(),

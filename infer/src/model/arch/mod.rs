@@ -4,21 +4,38 @@
 //! architecture differs.
 
 mod gemma3;
+mod glm4moe;
+mod granitemoe;
 mod llama;
+mod moe;
+mod olmoe;
 mod qwen2;
+mod qwen2moe;
 mod qwen3;
+mod qwen3moe;
 
 use crate::gguf::{Metadata, Value};
 
+use self::moe::Mixture;
 use super::ModelError;
 use super::decoder::{
-    Activation, Attention, Decoder, FeedForward, Layer, Linear, Rope, RopeScaling, RopeStyle, Shape, VectorId,
+    Activation, Attention, Channel, Decoder, FeedForward, Layer, Linear, Mixer, Rope, RopeScaling, RopeStyle, Shape,
+    VectorId,
 };
 use super::tensors::Tensors;
 
 /// The architectures by the name that a file gives in `general.architecture`.
-const ARCHITECTURES: [(&str, Describer); 4] =
-    [("llama", llama::describe), ("qwen2", qwen2::describe), ("qwen3", qwen3::describe), ("gemma3", gemma3::describe)];
+const ARCHITECTURES: [(&str, Describer); 9] = [
+    ("llama", llama::describe),
+    ("qwen2", qwen2::describe),
+    ("qwen3", qwen3::describe),
+    ("gemma3", gemma3::describe),
+    ("qwen2moe", qwen2moe::describe),
+    ("qwen3moe", qwen3moe::describe),
+    ("olmoe", olmoe::describe),
+    ("granitemoe", granitemoe::describe),
+    ("glm4moe", glm4moe::describe),
+];
 
 type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
 
@@ -67,6 +84,22 @@ impl Hyper<'_> {
 
     fn size_or(&self, name: &str, most: usize, default: usize) -> Result<usize, ModelError> {
         if self.has(name) { self.size(name, most) } else { Ok(default) }
+    }
+
+    /// A size that may be 0, or left out, which is the same.
+    fn size_or_0(&self, name: &str, most: usize) -> Result<usize, ModelError> {
+        if !self.has(name) || self.metadata.u64(&self.key(name))? == 0 { Ok(0) } else { self.size(name, most) }
+    }
+
+    /// Whether something is the case; what is left out is not.
+    fn flag(&self, name: &str) -> Result<bool, ModelError> {
+        let key = self.key(name);
+        if self.has(name) { Ok(self.metadata.bool(&key)?) } else { Ok(false) }
+    }
+
+    /// How many of the last layers predict tokens further ahead, which decoding does without.
+    fn predicting_layers(&self, layers: usize) -> Result<usize, ModelError> {
+        self.size_or_0("nextn_predict_layers", layers - 1)
     }
 
     fn f32_if_any(&self, name: &str) -> Result<Option<f32>, ModelError> {
@@ -124,12 +157,16 @@ impl Hyper<'_> {
             kv_heads,
             head_dim,
             value_dim: self.size_or("attention.value_length", MOST_WIDTH, (dim / heads).max(1))?,
-            ffn: self.size("feed_forward_length", MOST_WIDTH)?,
             vocab: tensors.rows_of("token_embd.weight")?,
             layers: self.size("block_count", MOST_LAYERS)?,
             context: self.size("context_length", u32::MAX as usize)?,
             eps,
         })
+    }
+
+    /// Width of the feed-forward blocks.
+    fn feed_forward_length(&self) -> Result<usize, ModelError> {
+        self.size("feed_forward_length", MOST_WIDTH)
     }
 
     fn rope(&self, shape: &Shape, style: RopeStyle) -> Result<Rope, ModelError> {
@@ -173,6 +210,11 @@ impl Hyper<'_> {
         }
     }
 
+    /// A multiplier of 0 is none, as in llama.cpp.
+    fn multiplier(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        Ok(self.f32_if_any(name)?.filter(|multiplier| *multiplier != 0.0))
+    }
+
     /// A cap of 0 is none, as in llama.cpp.
     fn softcap(&self, name: &str) -> Result<Option<f32>, ModelError> {
         Ok(self.f32_if_any(name)?.filter(|cap| *cap != 0.0))
@@ -207,16 +249,39 @@ impl Hyper<'_> {
     }
 }
 
+/// Norms of queries and keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HeadNorms {
+    None,
+    /// Over each head, with the same weights for all.
+    Each,
+    /// Over all heads at once.
+    All,
+}
+
+/// What a layer does with each token by itself.
+#[derive(Clone, Copy)]
+enum Feed {
+    Dense { width: usize, activation: Activation },
+    Experts(Mixture),
+}
+
 /// The usual names and shapes.
 struct Describe {
     shape: Shape,
-    /// Whether queries and keys have a norm over each head.
-    head_norms: bool,
+    head_norms: HeadNorms,
     /// Whether attention and feed-forward have a norm after them, too.
     post_norms: bool,
+    /// The name of the norm before the feed-forward.
+    ffn_norm: &'static str,
 }
 
 impl Describe {
+    /// As most are.
+    fn usual(shape: Shape) -> Self {
+        Describe { shape, head_norms: HeadNorms::None, post_norms: false, ffn_norm: "ffn_norm" }
+    }
+
     fn linear(&self, tensors: &mut Tensors<'_>, name: &str, rows: usize, cols: usize) -> Result<Linear, ModelError> {
         Ok(Linear {
             weight: tensors.matrix(&format!("{name}.weight"), rows, cols)?,
@@ -233,8 +298,15 @@ impl Describe {
         let shape = &self.shape;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let norm = tensors.vector(&name("attn_norm.weight"), shape.dim)?;
-        let query_norm = Self::norm_if(self.head_norms, tensors, &name("attn_q_norm.weight"), shape.head_dim)?;
-        let key_norm = Self::norm_if(self.head_norms, tensors, &name("attn_k_norm.weight"), shape.head_dim)?;
+        let (norms, [query_norm, key_norm]) = (
+            self.head_norms != HeadNorms::None,
+            match self.head_norms {
+                HeadNorms::All => [shape.query_len(), shape.key_len()],
+                HeadNorms::Each | HeadNorms::None => [shape.head_dim; 2],
+            },
+        );
+        let query_norm = Self::norm_if(norms, tensors, &name("attn_q_norm.weight"), query_norm)?;
+        let key_norm = Self::norm_if(norms, tensors, &name("attn_k_norm.weight"), key_norm)?;
         let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_attention_norm.weight"), shape.dim)?;
         tensors.step();
         let query = self.linear(tensors, &name("attn_q"), shape.query_len(), shape.dim)?;
@@ -249,31 +321,39 @@ impl Describe {
         &self,
         tensors: &mut Tensors<'_>,
         layer: usize,
+        width: usize,
         activation: Activation,
     ) -> Result<FeedForward, ModelError> {
         let shape = &self.shape;
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let norm = tensors.vector(&name("ffn_norm.weight"), shape.dim)?;
+        let norm = tensors.vector(&name(&format!("{}.weight", self.ffn_norm)), shape.dim)?;
         let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), shape.dim)?;
         tensors.step();
-        let gate = self.linear(tensors, &name("ffn_gate"), shape.ffn, shape.dim)?;
-        let up = self.linear(tensors, &name("ffn_up"), shape.ffn, shape.dim)?;
+        let gate = self.linear(tensors, &name("ffn_gate"), width, shape.dim)?;
+        let up = self.linear(tensors, &name("ffn_up"), width, shape.dim)?;
         tensors.step();
-        let down = self.linear(tensors, &name("ffn_down"), shape.dim, shape.ffn)?;
-        Ok(FeedForward { norm, gate, up, down, activation, post_norm })
+        let down = self.linear(tensors, &name("ffn_down"), shape.dim, width)?;
+        Ok(FeedForward { norm, gate, up, down, width, activation, post_norm })
     }
 
-    /// All layers, in order; `adjust` says how the attention of layer `i` differs from the usual.
+    /// All layers, in order; `feed` says what layer `i` does with each token, and `adjust` how its attention differs from the
+    /// usual.
     fn layers(
         &self,
         tensors: &mut Tensors<'_>,
-        activation: Activation,
+        feed: impl Fn(usize) -> Feed,
         adjust: impl Fn(usize, Attention) -> Attention,
     ) -> Result<Vec<Layer>, ModelError> {
         (0..self.shape.layers)
             .map(|i| {
-                let attention = adjust(i, self.attention(tensors, i)?);
-                Ok(Layer { attention, feed_forward: self.feed_forward(tensors, i, activation)? })
+                let mixer = Mixer::Attention(adjust(i, self.attention(tensors, i)?));
+                let channel = match feed(i) {
+                    Feed::Dense { width, activation } => {
+                        Channel::Dense(self.feed_forward(tensors, i, width, activation)?)
+                    }
+                    Feed::Experts(mixture) => Channel::Experts(self.experts(tensors, i, &mixture)?),
+                };
+                Ok(Layer { mixer, channel })
             })
             .collect()
     }
@@ -302,8 +382,10 @@ impl Describe {
             attention_scale: 1.0 / (shape.head_dim as f32).sqrt(),
             attention_softcap: None,
             layers,
+            residual_scale: 1.0,
             final_norm,
             head,
+            logit_scale: 1.0,
             logit_softcap: None,
         })
     }
