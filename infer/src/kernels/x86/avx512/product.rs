@@ -89,6 +89,7 @@ fn so_far(lanes: &Plane<f32>, b: usize) -> __m512 {
 }
 
 /// The sums over the sub-blocks of sub-scale times sum of products.
+#[expect(clippy::needless_range_loop, reason = "loops over indices are unrolled whole, so that sums stay in registers")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn scaled_sums<B: Wide256>(panels: [&Panel256; 2], tile: &Tile256) -> [[__m512i; TILE]; 2] {
