@@ -117,20 +117,11 @@ pub(super) fn rows<B: Wide256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>], s
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn eight_rows<B: Wide256>(rows: &[B], per_row: usize, token: &Q8K<'_>, end: *const B) -> [f32; 8] {
     let mut acc = [_mm256_setzero_ps(); 8];
-    // What follows these eight rows: within them the next bytes are another row's, which has come by already.
-    let ahead = (8 * per_row * size_of::<B>()).max(AHEAD);
     for b in 0..per_row {
-        let mut blocks = [&rows[b]; 8];
-        for (r, block) in blocks.iter_mut().enumerate() {
-            *block = &rows[r * per_row + b];
-        }
+        let blocks = eight_blocks(rows, per_row, b, end);
         let operand = [Operand::of(token, b)];
         let (mut sums, mut min_sums) = ([_mm256_setzero_si256(); 8], [_mm256_setzero_si256(); 8]);
         for (r, block) in blocks.into_iter().enumerate() {
-            let next = std::ptr::from_ref(block).wrapping_byte_add(ahead);
-            if next < end {
-                prefetch_bytes(next.cast(), size_of::<B>());
-            }
             // SAFETY: this function is compiled for the features.
             ([sums[r]], [min_sums[r]]) = unsafe { (products(block, &operand), block.mins(&operand)) };
         }
@@ -143,6 +134,30 @@ pub(super) fn eight_rows<B: Wide256>(rows: &[B], per_row: usize, token: &Q8K<'_>
             *acc = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(sums_of_8(&min_sums)), mins, *acc);
         }
     }
+    trees(&acc)
+}
+
+/// Block `b` of each of eight rows. The blocks that as many rows further on follow are asked for, up to `end`: within these
+/// rows the next bytes are another row's, which has come by already.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn eight_blocks<B>(rows: &[B], per_row: usize, b: usize, end: *const B) -> [&B; 8] {
+    let ahead = (8 * per_row * size_of::<B>()).max(AHEAD);
+    let mut blocks = [&rows[b]; 8];
+    for (r, block) in blocks.iter_mut().enumerate() {
+        *block = &rows[r * per_row + b];
+        let next = std::ptr::from_ref(*block).wrapping_byte_add(ahead);
+        if next < end {
+            prefetch_bytes(next.cast(), size_of::<B>());
+        }
+    }
+    blocks
+}
+
+/// The trees of accumulators whose lanes are rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn trees(acc: &[__m256; 8]) -> [f32; 8] {
     let pair = |i: usize| _mm256_add_ps(acc[i], acc[i + 1]);
     let mut out = [0.0; 8];
     store_floats(&mut out, _mm256_add_ps(_mm256_add_ps(pair(0), pair(2)), _mm256_add_ps(pair(4), pair(6))));

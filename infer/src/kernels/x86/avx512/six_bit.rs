@@ -3,11 +3,11 @@
 
 use std::arch::x86_64::*;
 
-use super::block256::Wide256;
+use super::block256::{Wide256, eight_blocks, trees};
 use super::vector::*;
 use crate::kernels::activations::Q8K;
 use crate::kernels::blocks::{Q4_K, Q5_K};
-use crate::kernels::x86::avx2::vector::{AHEAD, load_half, prefetch_bytes, store_floats};
+use crate::kernels::x86::avx2::vector::load_half;
 
 /// A block that begins with a scale, a scale of mins, and eight pairs of a sub-scale and a sub-min in six bits each.
 pub(super) trait SixBit: Wide256 {
@@ -32,16 +32,8 @@ impl SixBit for Q5_K {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn eight_rows<B: SixBit>(rows: &[B], per_row: usize, token: &Q8K<'_>, end: *const B) -> [f32; 8] {
     let mut acc = [_mm256_setzero_ps(); 8];
-    let ahead = (8 * per_row * size_of::<B>()).max(AHEAD);
     for b in 0..per_row {
-        let mut blocks = [&rows[b]; 8];
-        for (r, block) in blocks.iter_mut().enumerate() {
-            *block = &rows[r * per_row + b];
-            let next = std::ptr::from_ref(*block).wrapping_byte_add(ahead);
-            if next < end {
-                prefetch_bytes(next.cast(), size_of::<B>());
-            }
-        }
+        let blocks = eight_blocks(rows, per_row, b, end);
         let heads = [heads(&blocks[..4]), heads(&blocks[4..])];
         let factors = heads.map(|heads| sub_scales_and_mins(heads));
         let sums = products(&blocks, &factors, &token.quants[b]);
@@ -52,10 +44,7 @@ pub(super) fn eight_rows<B: SixBit>(rows: &[B], per_row: usize, token: &Q8K<'_>,
         *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(scales, d), *sum);
         *sum = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(min_sums), _mm256_mul_ps(mins, d), *sum);
     }
-    let pair = |i: usize| _mm256_add_ps(acc[i], acc[i + 1]);
-    let mut out = [0.0; 8];
-    store_floats(&mut out, _mm256_add_ps(_mm256_add_ps(pair(0), pair(2)), _mm256_add_ps(pair(4), pair(6))));
-    out
+    trees(&acc)
 }
 
 /// The heads of four blocks, each in a quarter of the vector.
