@@ -1,4 +1,5 @@
-//! What recurrent layers keep of the context: it survives a pass that fails, is forgotten with the context, and is paid.
+//! What recurrent layers keep of the context: it survives a pass that fails, is forgotten with the context, and is paid. And
+//! what a file says of such layers.
 #![allow(clippy::disallowed_methods)] // Tests make files.
 
 mod common;
@@ -6,6 +7,8 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::fixture::Fixture;
+use forebay_infer::gguf::write::Writer;
+use forebay_infer::gguf::{Model, Value};
 use forebay_infer::model::state_bytes;
 use forebay_infer::open::{Loaded, Options, SystemEngine, divide};
 
@@ -80,4 +83,53 @@ fn the_states_are_paid() {
     // Those layers keep neither keys nor values.
     let (heads, elements) = (2, 16 + 32); // Values are padded to whole stripes.
     assert_eq!(budget.needs.kv, heads * elements * CONTEXT as u64 * 2);
+}
+
+/// Writes a copy of the model at `from` without the key `without`, and with what `add` adds.
+fn rewrite(from: &Path, to: &Path, without: &str, add: impl FnOnce(&mut Writer)) {
+    let (model, bytes) = (Model::open(from).unwrap(), std::fs::read(from).unwrap());
+    let mut writer = Writer::new();
+    for (key, value) in model.metadata.iter().filter(|(key, _)| *key != without) {
+        writer.value(key, value).unwrap();
+    }
+    add(&mut writer);
+    for tensor in &model.tensors {
+        writer.tensor(&tensor.name, tensor.ty, &tensor.dims);
+    }
+    let data = model.tensors.iter().map(|t| &bytes[t.offset as usize..t.end() as usize]);
+    std::fs::write(to, writer.to_bytes(data).unwrap()).unwrap();
+}
+
+#[test]
+fn the_interval_of_old_files_says_which_layers_are_recurrent() {
+    let fixture = fixture("qwen3next");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("old.gguf");
+    rewrite(&fixture.path, &path, "qwen3next.attention.recurrent_layers", |_| ());
+    let run = |path: &Path| logits(&mut common::open(path, &common::options(CONTEXT)).1, &fixture.tokens[..5]);
+    assert!(run(&path) == run(&fixture.path));
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_named() {
+    let fixture = fixture("qwen3next");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spoilt.gguf");
+    let spoilt = |key: &str, value: Value<'_>| {
+        rewrite(&fixture.path, &path, key, |writer| {
+            writer.value(key, value).unwrap();
+        });
+        let error = Loaded::open(&path).unwrap_err().to_string();
+        error.strip_prefix(&format!("{}: {key} is ", path.display())).unwrap_or_else(|| panic!("{error}")).to_owned()
+    };
+    let prefix = "qwen3next.ssm";
+    assert_eq!(spoilt(&format!("{prefix}.time_step_rank"), Value::U32(3)), "3, expected a multiple of the 2 key heads");
+    assert_eq!(spoilt(&format!("{prefix}.inner_size"), Value::U32(30)), "30, expected a multiple of the 4 value heads");
+    assert_eq!(spoilt(&format!("{prefix}.conv_kernel"), Value::U32(0)), "0, expected 1 to 64");
+    let key = "qwen3next.attention.recurrent_layers";
+    rewrite(&fixture.path, &path, key, |writer| {
+        writer.array(key, &[true, false]);
+    });
+    let error = Loaded::open(&path).unwrap_err().to_string();
+    assert!(error.ends_with(&format!("{key} is a list of 2, expected one of 4, one per layer")), "{error}");
 }
