@@ -3,6 +3,7 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::mixture::Spec;
@@ -41,6 +42,7 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_token_allocates_nothing() {
     with_experts();
+    with_recurrence();
     with_text();
 }
 
@@ -69,6 +71,23 @@ fn with_experts() {
         assert_eq!(after - before, 0, "allocations of 30 tokens, {what}");
         let stats = engine.weights().scheduler().expert_stats();
         assert_eq!(stats.loads > 100, what != "resident", "{what}: {stats:?}");
+    }
+}
+
+/// Tokens of a model most of whose layers are recurrent.
+fn with_recurrence() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/experts/qwen35moe.gguf");
+    let base = common::options(256);
+    for (what, options) in [("resident", base), ("the smallest window", common::floor(&path, &base))] {
+        let (_, mut engine, _) = common::open(&path, &options);
+        let mut turn = |i: u32| {
+            engine.forward(&[(i * 31 + i * i) % 64], |_| ()).unwrap();
+        };
+        (0..80).for_each(&mut turn);
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        (80..110).for_each(&mut turn);
+        let after = ALLOCATIONS.load(Ordering::Relaxed);
+        assert_eq!(after - before, 0, "allocations of 30 tokens, recurrent layers, {what}");
     }
 }
 

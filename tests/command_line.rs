@@ -154,6 +154,7 @@ fn inspect_and_plan_speak_json() {
         "process",
         "resident_vectors",
         "kv_cache",
+        "recurrent_states",
         "logits",
         "activations",
         "embedding_rows",

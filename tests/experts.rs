@@ -17,7 +17,7 @@ const QUANTIZED_TOLERANCE: f64 = 2e-2;
 const CONTEXT: usize = 137;
 
 /// Architectures that are not described yet.
-const TO_COME: [&str; 4] = ["gpt-oss", "qwen3next", "qwen35moe", "deepseek2"];
+const TO_COME: [&str; 2] = ["gpt-oss", "deepseek2"];
 
 fn check(name: &str, tolerance: f64) {
     let fixture = Fixture::load("experts", name, CONTEXT);
@@ -80,17 +80,33 @@ mod floats {
         qwen2moe_odd_heads: "qwen2moe-odd-heads",
         qwen2moe_one_expert: "qwen2moe-one-expert",
         qwen2moe_yarn: "qwen2moe-yarn",
+        qwen35moe: "qwen35moe",
+        qwen35moe_all_experts: "qwen35moe-all-experts",
+        qwen35moe_fused: "qwen35moe-fused",
+        qwen35moe_irregular: "qwen35moe-irregular",
+        qwen35moe_mtp: "qwen35moe-mtp",
+        qwen35moe_odd_heads: "qwen35moe-odd-heads",
+        qwen35moe_one_expert: "qwen35moe-one-expert",
+        qwen35moe_tiled: "qwen35moe-tiled",
+        qwen35moe_yarn: "qwen35moe-yarn",
         qwen3moe: "qwen3moe",
         qwen3moe_all_experts: "qwen3moe-all-experts",
         qwen3moe_odd_heads: "qwen3moe-odd-heads",
         qwen3moe_one_expert: "qwen3moe-one-expert",
         qwen3moe_yarn: "qwen3moe-yarn",
+        qwen3next: "qwen3next",
+        qwen3next_all_experts: "qwen3next-all-experts",
+        qwen3next_irregular: "qwen3next-irregular",
+        qwen3next_odd_heads: "qwen3next-odd-heads",
+        qwen3next_one_expert: "qwen3next-one-expert",
+        qwen3next_yarn: "qwen3next-yarn",
     }
 }
 
 mod quantized {
     use super::*;
     fixtures! { QUANTIZED_TOLERANCE;
+        qwen35moe_q8_0: "qwen35moe-q8-0",
         qwen3moe_q4_0: "qwen3moe-q4-0",
         qwen3moe_q8_0: "qwen3moe-q8-0",
     }

@@ -1,8 +1,8 @@
 //! The ceiling on the whole process, and how it is divided.
 //!
 //! The window gets what the ceiling leaves after everything else is paid: the process as it stands when the model is
-//! loaded (code, tokenizer, allocator), the resident vectors, the KV cache, the activations of a prompt chunk, and a
-//! reserve for what cannot be counted beforehand.
+//! loaded (code, tokenizer, allocator), the resident vectors, the KV cache and what recurrent layers keep, the activations of
+//! a prompt chunk, and a reserve for what cannot be counted beforehand.
 
 use forebay_pager::ALIGN;
 use forebay_prefetch::scheduler::least_frames;
@@ -29,6 +29,8 @@ pub struct Needs {
     pub vectors: u64,
     /// Keys and values of the whole context.
     pub kv: u64,
+    /// What recurrent layers keep of the context, however long it is.
+    pub state: u64,
     /// Logits, and what the sampler keeps beside them.
     pub logits: u64,
     /// Activations that do not depend on the chunk.
@@ -42,7 +44,7 @@ pub struct Needs {
 impl Needs {
     fn fixed(&self) -> u64 {
         // A damaged header may ask for more than there is to count.
-        [self.vectors, self.kv, self.logits, self.activations, self.scratch, RESERVE]
+        [self.vectors, self.kv, self.state, self.logits, self.activations, self.scratch, RESERVE]
             .into_iter()
             .fold(self.process, u64::saturating_add)
     }
@@ -92,7 +94,7 @@ pub struct BelowFloor {
     pub floor: u64,
     /// Of it, what the process holds already, resident vectors included.
     pub process: u64,
-    /// Of it, keys and values.
+    /// Of it, keys and values, and the states of recurrent layers.
     pub kv: u64,
     /// The context that these are for.
     pub context: usize,
@@ -126,7 +128,7 @@ impl Budget {
                 ceiling,
                 floor,
                 process: needs.process + needs.vectors + needs.scratch,
-                kv: needs.kv,
+                kv: needs.kv.saturating_add(needs.state),
                 context,
                 activations: needs.activations + needs.logits + least_activations,
                 window: least_window,
@@ -197,7 +199,8 @@ mod tests {
         Needs {
             process: 20 << 20,
             vectors: 1 << 20,
-            kv: 10 << 20,
+            kv: 9 << 20,
+            state: 1 << 20,
             logits: 1 << 20,
             activations: 1 << 20,
             activations_per_token: 64 << 10,

@@ -121,6 +121,7 @@ pub fn divide(map: &ModelMap, options: &Options) -> Result<Budget, BelowFloor> {
         process: options.process,
         vectors: map.vector_bytes(),
         kv: model::kv_bytes(map, options.kv, options.context, LONGEST_CHUNK),
+        state: model::state_bytes(map),
         // Logits, and a sampler's candidates: a token and its weight.
         logits: shape.vocab as u64 * (4 + 8),
         activations,

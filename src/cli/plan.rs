@@ -24,6 +24,7 @@ struct Report {
     context: usize,
     kv_type: &'static str,
     kv_cache: u64,
+    recurrent_states: u64,
     logits: u64,
     activations: u64,
     prompt_chunk: usize,
@@ -75,6 +76,7 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
         context,
         kv_type: options.kv.name(),
         kv_cache: budget.needs.kv,
+        recurrent_states: budget.needs.state,
         logits: budget.needs.logits,
         activations: budget.activations(),
         prompt_chunk: budget.chunk,
@@ -111,6 +113,9 @@ fn table(r: &Report) -> Result<(), Failure> {
     row("  process", r.process, "code, tokenizer, allocator, as measured now".into())?;
     row("  resident vectors", r.resident_vectors, "norms and biases".into())?;
     row("  KV cache", r.kv_cache, format!("{} positions, {}", r.context, r.kv_type))?;
+    if r.recurrent_states > 0 {
+        row("  recurrent states", r.recurrent_states, "twice, so that a failed pass changes nothing".into())?;
+    }
     row("  logits", r.logits, "and the sampler's candidates".into())?;
     row("  activations", r.activations, format!("prompts in chunks of {} tokens", r.prompt_chunk))?;
     row("  embedding rows", r.embedding_rows, "read one by one".into())?;

@@ -36,6 +36,8 @@
 //! **Attention** has lanes of its own, of positions for the scores and of elements for the values, and cuts the positions
 //! into segments whatever the threads: [`attention`] says it all.
 //!
+//! **Recurrent layers** go token by token, and sum in lanes of their own: [`delta`].
+//!
 //! **The rest** is elementwise or says its order at the function ([`ops`]).
 //!
 //! # How levels come to agree
@@ -49,6 +51,7 @@
 mod activations;
 pub mod attention;
 mod blocks;
+pub mod delta;
 mod dequant;
 pub mod experts;
 mod formats;

@@ -4,6 +4,7 @@
 //! architecture it was.
 
 pub use crate::kernels::RopeStyle;
+pub use crate::kernels::delta::{DeltaShape, HeadOrder};
 pub use crate::kernels::experts::{Groups, Scoring};
 pub use crate::kernels::steps::Activation;
 
@@ -69,8 +70,10 @@ pub struct Rope {
 pub struct Attention {
     /// RMSNorm before.
     pub norm: VectorId,
-    /// Queries.
+    /// Queries; where attention is gated, behind each head of the queries the gates of that head.
     pub query: Linear,
+    /// Whether what attention gives is multiplied with the sigmoids of gates.
+    pub gated: bool,
     /// Keys.
     pub key: Linear,
     /// Values.
@@ -87,6 +90,31 @@ pub struct Attention {
     pub output: Linear,
     /// RMSNorm after, before the residual sum.
     pub post_norm: Option<VectorId>,
+}
+
+/// Gated DeltaNet: see [`crate::kernels::delta`].
+#[derive(Debug, Clone, Copy)]
+pub struct DeltaNet {
+    /// RMSNorm before.
+    pub norm: VectorId,
+    /// Queries, keys and values, of which the convolution makes those of the recurrence.
+    pub mixed: MatrixId,
+    /// Gates of the outputs.
+    pub gate: MatrixId,
+    /// What the rates come of. Where one matrix gives both kinds it is here twice.
+    pub rates: [MatrixId; 2],
+    /// Weights of the convolution. In the file those of a channel lie together.
+    pub taps: VectorId,
+    /// Rate of the decay, per value head.
+    pub decay: VectorId,
+    /// Bias of the decay, per value head.
+    pub decay_bias: VectorId,
+    /// RMSNorm over each head of the outputs.
+    pub head_norm: VectorId,
+    /// Output projection.
+    pub output: MatrixId,
+    /// Sizes.
+    pub shape: DeltaShape,
 }
 
 /// Gated feed-forward: down(act(gate(x)) * up(x)).
@@ -168,7 +196,7 @@ pub struct Experts {
     pub count: usize,
     /// Gates of all experts, each a matrix.
     pub gate: Linear,
-    /// Ups.
+    /// Ups. Where a file has gates and ups in one matrix, the gates first, both are that.
     pub up: Linear,
     /// Downs.
     pub down: Linear,
@@ -194,6 +222,8 @@ impl Experts {
 pub enum Mixer {
     /// Attention.
     Attention(Attention),
+    /// Gated DeltaNet.
+    DeltaNet(DeltaNet),
 }
 
 /// What each token does by itself.
@@ -253,7 +283,7 @@ impl Shape {
         self.kv_heads * self.value_dim
     }
 
-    /// Inputs of the attention's output projection.
+    /// Inputs of the attention's output projection; gates, where there are some.
     pub fn attended_len(&self) -> usize {
         self.heads * self.value_dim
     }

@@ -3,13 +3,14 @@
 use forebay_pager::{Clock, Nanos, Storage};
 use forebay_prefetch::{Pass, SchedulerError, StepId};
 
-use super::decoder::{Attention, Decoder, Mixer, Rope, RopeScaling, Shape};
+use super::decoder::{Decoder, Mixer, Rope, RopeScaling, Shape};
 use super::scratch::{Scratch, kv_shapes};
+use super::states::States;
 use super::vectors::Vectors;
 use super::weights::{Compute, Weights};
 use super::{MatrixId, ModelMap, VectorId};
-use crate::kernels::steps::{self, Heads, Residual};
-use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeParams, RopeTable, attention, ops};
+use crate::kernels::steps::{self, Residual};
+use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeParams, RopeTable, ops};
 
 /// Why a pass could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +57,14 @@ pub struct Engine<S: Storage, C: Clock> {
     pub(super) weights: Weights<S, C>,
     pub(super) vectors: Vectors,
     pub(super) compute: Compute,
-    ropes: Vec<RopeTable>,
-    cache: KvCache,
+    pub(super) ropes: Vec<RopeTable>,
+    pub(super) cache: KvCache,
+    pub(super) states: States,
     pub(super) scratch: Scratch,
     logits: Vec<f32>,
     context: usize,
     chunk: usize,
-    position: usize,
+    pub(super) position: usize,
 }
 
 fn rope_table(rope: &Rope, vectors: &Vectors, chunk: usize) -> RopeTable {
@@ -88,7 +90,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     pub fn new(
         map: &ModelMap,
         weights: Weights<S, C>,
-        vectors: Vectors,
+        mut vectors: Vectors,
         compute: Compute,
         kv: KvType,
         context: usize,
@@ -96,11 +98,17 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     ) -> Self {
         let decoder = map.decoder.clone();
         let shape = decoder.shape;
+        for layer in &decoder.layers {
+            if let Mixer::DeltaNet(delta) = &layer.mixer {
+                vectors.transpose(delta.taps, delta.shape.taps);
+            }
+        }
         let ropes = decoder.ropes.iter().map(|rope| rope_table(rope, &vectors, chunk)).collect();
         Engine {
             formats: map.matrices.iter().map(|m| Formats::of(m.ty)).collect(),
             ropes,
             cache: KvCache::new(kv_shapes(&decoder, kv, context, chunk)),
+            states: States::new(&decoder),
             scratch: Scratch::new(map, &compute, context, chunk),
             logits: vec![0.0; shape.vocab],
             decoder,
@@ -136,6 +144,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
 
     /// Forgets the conversation.
     pub fn clear(&mut self) {
+        self.states.clear();
         self.position = 0;
     }
 
@@ -201,66 +210,14 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         }
         let mut steps = Steps(0);
         for layer in 0..self.decoder.layers.len() {
-            match self.decoder.layers[layer].mixer {
-                Mixer::Attention(attention) => self.attention(layer, attention, n, &mut steps)?,
-            }
+            self.mixer(layer, n, &mut steps)?;
             self.channel(layer, n, &mut steps)?;
         }
         if with_logits {
             self.head(n, &mut steps)?;
         }
+        self.states.commit();
         self.position += n;
-        Ok(())
-    }
-
-    /// x += output(attend(rope(norm(query(h))), rope(norm(key(h))), value(h))), with h = norm(x).
-    fn attention(&mut self, layer: usize, rule: Attention, n: usize, steps: &mut Steps) -> Result<(), EngineError> {
-        let Attention { norm, query, key, value, query_norm, key_norm, rope, window, output, post_norm } = rule;
-        let shape = self.decoder.shape;
-        let (q_len, k_len) = (shape.query_len(), shape.key_len());
-        let stride = q_len + k_len + shape.value_len();
-        self.norm_x(norm, n);
-        let qkv = [query, key, value].map(|linear| linear.weight);
-        self.multiply(steps.next(), &qkv, Source::H, n, Target::Wide, stride)?;
-
-        let Self { scratch, vectors, ropes, cache, compute, .. } = self;
-        let Scratch { wide, inner, attention: attention_scratch, .. } = scratch;
-        let heads = Heads {
-            lens: [q_len, k_len, shape.value_len()],
-            biases: [query, key, value].map(|linear| vector(vectors, linear.bias)),
-            norms: [query_norm, key_norm].map(|norm| vector(vectors, norm)),
-            eps: shape.eps,
-            head_dim: shape.head_dim,
-            rope: &ropes[rope],
-        };
-        let rows = &mut wide[..n * stride];
-        heads.prepare(&compute.pool, compute.isa, rows);
-        for (t, row) in rows.chunks_exact(stride).enumerate() {
-            let (k, v) = row[q_len..].split_at(k_len);
-            cache.store(compute.isa, layer, self.position + t, k, v);
-        }
-        let rule = attention::Attention {
-            heads: shape.heads,
-            scale: self.decoder.attention_scale,
-            softcap: self.decoder.attention_softcap,
-            window,
-        };
-        let out = &mut inner[..n * shape.attended_len()];
-        attention::attend(
-            &compute.pool,
-            compute.isa,
-            &rule,
-            cache,
-            layer,
-            self.position,
-            rows,
-            stride,
-            attention_scratch,
-            out,
-        );
-        let attended = Source::Inner(shape.attended_len());
-        self.multiply(steps.next(), &[output.weight], attended, n, Target::H, shape.dim)?;
-        self.add_h(output.bias, post_norm, n);
         Ok(())
     }
 

@@ -2,22 +2,24 @@
 //!
 //! Read in this order: [`decoder`] (what a model is made of), [`tensors`] (its weights, in the order of the plan), [`arch`]
 //! (how each architecture maps to those), [`vectors`] and [`weights`] (how weights are reached: resident, or through the
-//! window), [`engine`] (the forward pass; what a token does by itself is in `channel.rs`, the experts of a chunk in
-//! `routing.rs`).
+//! window), [`engine`] (the forward pass; what brings tokens together is in `mixer.rs`, what a token does by itself in
+//! `channel.rs`, the experts of a chunk in `routing.rs`, what recurrent layers keep in `states.rs`).
 
 pub mod arch;
 mod channel;
 pub mod decoder;
 pub mod engine;
+mod mixer;
 mod routing;
 mod scratch;
+mod states;
 pub mod tensors;
 pub mod vectors;
 pub mod weights;
 
 pub use decoder::{Decoder, MatrixId, Shape, VectorId};
 pub use engine::{Engine, EngineError};
-pub use scratch::{activation_bytes, kv_bytes};
+pub use scratch::{activation_bytes, kv_bytes, state_bytes};
 pub use tensors::{Matrix, StepMatrices, Tensors, Vector};
 pub use vectors::Vectors;
 pub use weights::{Compute, Weights};

@@ -1,8 +1,9 @@
 //! The memory of a pass besides the weights: activations, and the shapes of the KV cache. Its size is known before it is had.
 
 use super::ModelMap;
-use super::decoder::{Channel, Decoder, Mixer, Shape};
+use super::decoder::{Channel, Decoder, DeltaNet, Mixer, Shape};
 use super::routing::Routing;
+use super::states::States;
 use super::weights::Compute;
 use crate::kernels::{Activations, Formats, Isa, KvShape, KvType, Panels, attention};
 
@@ -13,13 +14,13 @@ pub(super) struct Scratch {
     pub(super) x: Vec<f32>,
     /// Input or output of a block.
     pub(super) h: Vec<f32>,
-    /// Queries, keys and values; then the router's outputs; then gate and up.
+    /// What the projections of a mixer give; then the router's outputs; then gate and up.
     pub(super) wide: Vec<f32>,
-    /// What attention gives; then act(gate) * up.
+    /// What a mixer gives; then act(gate) * up.
     pub(super) inner: Vec<f32>,
     /// The tokens that go to one expert, then what it gives for them.
     pub(super) gathered: Vec<f32>,
-    /// What each of a token's experts gives.
+    /// What a mixer sets aside: gates of attention, channels of a recurrence; then what each of a token's experts gives.
     pub(super) summands: Vec<f32>,
     pub(super) routing: Routing,
     /// The input of a step as the kernels want it.
@@ -43,9 +44,16 @@ impl Widths {
         let mut widths = Widths { wide: 0, inner: 0, gathered: 0, summands: 0, input: shape.dim };
         for layer in &decoder.layers {
             match &layer.mixer {
-                Mixer::Attention(_) => {
-                    widths.wide = widths.wide.max(shape.query_len() + shape.key_len() + shape.value_len());
+                Mixer::Attention(attention) => {
+                    let gates = if attention.gated { shape.attended_len() } else { 0 };
+                    widths.wide = widths.wide.max(shape.query_len() + gates + shape.key_len() + shape.value_len());
+                    widths.summands = widths.summands.max(gates);
                     widths.inner = widths.inner.max(shape.attended_len());
+                }
+                Mixer::DeltaNet(DeltaNet { shape, .. }) => {
+                    widths.wide = widths.wide.max(shape.row_len());
+                    widths.summands = widths.summands.max(shape.mixed_len());
+                    widths.inner = widths.inner.max(shape.value_len());
                 }
             }
             let feed_forward = match &layer.channel {
@@ -111,8 +119,10 @@ pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize, isa: Isa
 pub(super) fn kv_shapes(decoder: &Decoder, ty: KvType, context: usize, chunk: usize) -> impl Iterator<Item = KvShape> {
     let Shape { kv_heads, head_dim, value_dim, .. } = decoder.shape;
     decoder.layers.iter().map(move |layer| {
-        let Mixer::Attention(attention) = layer.mixer;
-        let positions = attention.window.map_or(context, |window| context.min(window + chunk - 1));
+        let positions = match layer.mixer {
+            Mixer::Attention(attention) => attention.window.map_or(context, |window| context.min(window + chunk - 1)),
+            Mixer::DeltaNet(_) => 0,
+        };
         KvShape { ty, heads: kv_heads, key_dim: head_dim, value_dim, positions }
     })
 }
@@ -120,6 +130,11 @@ pub(super) fn kv_shapes(decoder: &Decoder, ty: KvType, context: usize, chunk: us
 /// Bytes of the KV cache.
 pub fn kv_bytes(map: &ModelMap, ty: KvType, context: usize, chunk: usize) -> u64 {
     kv_shapes(&map.decoder, ty, context, chunk).fold(0, |sum: u64, shape| sum.saturating_add(shape.bytes() as u64))
+}
+
+/// Bytes of what recurrent layers keep of the context, however long it is.
+pub fn state_bytes(map: &ModelMap) -> u64 {
+    States::bytes(&map.decoder)
 }
 
 /// A cache that none of the layers exceeds.

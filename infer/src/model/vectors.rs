@@ -52,6 +52,15 @@ impl Vectors {
         })?;
         Ok(Vectors { values, places })
     }
+
+    /// Lays a vector of rows of `row` elements down column by column.
+    pub(super) fn transpose(&mut self, id: VectorId, row: usize) {
+        let values = &mut self.values[self.places[id.0 as usize].clone()];
+        let (rows, old) = (values.len() / row, values.to_vec());
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = old[i % rows * row + i / rows];
+        }
+    }
 }
 
 impl Index<VectorId> for Vectors {

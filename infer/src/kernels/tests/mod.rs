@@ -1,6 +1,7 @@
 //! Every level against the portable one, to the bit; and the portable one against naive arithmetic.
 
 mod attention;
+mod delta;
 mod dequant;
 mod guard;
 mod kv;

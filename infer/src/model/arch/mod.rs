@@ -3,19 +3,24 @@
 //! What most architectures share (names of tensors and keys, the usual block) is here; a file says only how its
 //! architecture differs.
 
+mod delta_net;
 mod gemma3;
 mod glm4moe;
 mod granitemoe;
+mod layers;
 mod llama;
 mod moe;
 mod olmoe;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
+mod qwen35moe;
 mod qwen3moe;
+mod qwen3next;
 
-use crate::gguf::{Metadata, Value};
+use crate::gguf::Metadata;
 
+use self::delta_net::Recurrent;
 use self::moe::Mixture;
 use super::ModelError;
 use super::decoder::{
@@ -25,7 +30,7 @@ use super::decoder::{
 use super::tensors::Tensors;
 
 /// The architectures by the name that a file gives in `general.architecture`.
-const ARCHITECTURES: [(&str, Describer); 9] = [
+const ARCHITECTURES: [(&str, Describer); 11] = [
     ("llama", llama::describe),
     ("qwen2", qwen2::describe),
     ("qwen3", qwen3::describe),
@@ -35,6 +40,8 @@ const ARCHITECTURES: [(&str, Describer); 9] = [
     ("olmoe", olmoe::describe),
     ("granitemoe", granitemoe::describe),
     ("glm4moe", glm4moe::describe),
+    ("qwen3next", qwen3next::describe),
+    ("qwen35moe", qwen35moe::describe),
 ];
 
 type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
@@ -95,11 +102,6 @@ impl Hyper<'_> {
     fn flag(&self, name: &str) -> Result<bool, ModelError> {
         let key = self.key(name);
         if self.has(name) { Ok(self.metadata.bool(&key)?) } else { Ok(false) }
-    }
-
-    /// How many of the last layers predict tokens further ahead, which decoding does without.
-    fn predicting_layers(&self, layers: usize) -> Result<usize, ModelError> {
-        self.size_or_0("nextn_predict_layers", layers - 1)
     }
 
     fn f32_if_any(&self, name: &str) -> Result<Option<f32>, ModelError> {
@@ -227,26 +229,6 @@ impl Hyper<'_> {
         }
         self.size(name, u32::MAX as usize).map(Some)
     }
-
-    /// For each layer, whether it sees all positions although others have a window. The file says it layer by layer, or
-    /// by a number `n`: the last of every `n` layers does, and none where it is 0. Without either, `every` is the number.
-    fn global_layers(&self, layers: usize, every: usize) -> Result<Vec<bool>, ModelError> {
-        let key = self.key("attention.sliding_window_pattern");
-        let every = match self.metadata.get(&key) {
-            Some(Value::Array(_)) => {
-                let global: Vec<bool> = self.metadata.bools(&key)?.map(|windowed| !windowed).collect();
-                if global.len() != layers {
-                    let (value, expected) =
-                        (format!("a list of {}", global.len()), format!("one of {layers}, one per layer"));
-                    return Err(ModelError::Hyperparameter { key, value, expected });
-                }
-                return Ok(global);
-            }
-            Some(_) => self.metadata.u32(&key)? as usize,
-            None => every,
-        };
-        Ok((0..layers).map(|i| every != 0 && i % every == every - 1).collect())
-    }
 }
 
 /// Norms of queries and keys.
@@ -274,12 +256,17 @@ struct Describe {
     post_norms: bool,
     /// The name of the norm before the feed-forward.
     ffn_norm: &'static str,
+    /// Whether attention has gates: those of a head are rows of the query projection, behind those of its query.
+    gated: bool,
+    /// Which layers have a recurrence instead of attention.
+    recurrent: Option<Recurrent>,
 }
 
 impl Describe {
     /// As most are.
     fn usual(shape: Shape) -> Self {
-        Describe { shape, head_norms: HeadNorms::None, post_norms: false, ffn_norm: "ffn_norm" }
+        let (head_norms, ffn_norm) = (HeadNorms::None, "ffn_norm");
+        Describe { shape, head_norms, post_norms: false, ffn_norm, gated: false, recurrent: None }
     }
 
     fn linear(&self, tensors: &mut Tensors<'_>, name: &str, rows: usize, cols: usize) -> Result<Linear, ModelError> {
@@ -309,12 +296,14 @@ impl Describe {
         let key_norm = Self::norm_if(norms, tensors, &name("attn_k_norm.weight"), key_norm)?;
         let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_attention_norm.weight"), shape.dim)?;
         tensors.step();
-        let query = self.linear(tensors, &name("attn_q"), shape.query_len(), shape.dim)?;
+        let gates = if self.gated { shape.attended_len() } else { 0 };
+        let query = self.linear(tensors, &name("attn_q"), shape.query_len() + gates, shape.dim)?;
         let key = self.linear(tensors, &name("attn_k"), shape.key_len(), shape.dim)?;
         let value = self.linear(tensors, &name("attn_v"), shape.value_len(), shape.dim)?;
         tensors.step();
         let output = self.linear(tensors, &name("attn_output"), shape.dim, shape.attended_len())?;
-        Ok(Attention { norm, query, key, value, query_norm, key_norm, rope: 0, window: None, output, post_norm })
+        let (gated, rope, window) = (self.gated, 0, None);
+        Ok(Attention { norm, query, gated, key, value, query_norm, key_norm, rope, window, output, post_norm })
     }
 
     fn feed_forward(
@@ -346,7 +335,12 @@ impl Describe {
     ) -> Result<Vec<Layer>, ModelError> {
         (0..self.shape.layers)
             .map(|i| {
-                let mixer = Mixer::Attention(adjust(i, self.attention(tensors, i)?));
+                let mixer = match &self.recurrent {
+                    Some(recurrent) if recurrent.layers[i] => {
+                        Mixer::DeltaNet(self.delta_net(tensors, i, recurrent.shape)?)
+                    }
+                    _ => Mixer::Attention(adjust(i, self.attention(tensors, i)?)),
+                };
                 let channel = match feed(i) {
                     Feed::Dense { width, activation } => {
                         Channel::Dense(self.feed_forward(tensors, i, width, activation)?)

@@ -119,6 +119,7 @@ impl Describe {
         let linear = self.linear(tensors, &name("ffn_gate_inp"), count, dim)?;
         let correction = tensors.vector_if_any(&name("exp_probs_b.bias"), count)?;
         let shared = shared.map(|shared| self.shared_expert(tensors, layer, shared)).transpose()?;
+        let fused = tensors.has(&name("ffn_gate_up_exps.weight"));
         tensors.choice(chosen);
         let mut matrices = |part: &str, rows: usize, cols: usize| -> Result<Linear, ModelError> {
             Ok(Linear {
@@ -126,12 +127,18 @@ impl Describe {
                 bias: tensors.vector_if_any(&name(&format!("{part}.bias")), count * rows)?,
             })
         };
+        let (gate, up) = if fused {
+            let both = matrices("ffn_gate_up_exps", 2 * width, dim)?;
+            (both, both)
+        } else {
+            (matrices("ffn_gate_exps", width, dim)?, matrices("ffn_up_exps", width, dim)?)
+        };
         Ok(Experts {
             norm,
             router: Router { linear, scoring, correction, groups, chosen, normalise, scale },
             count,
-            gate: matrices("ffn_gate_exps", width, dim)?,
-            up: matrices("ffn_up_exps", width, dim)?,
+            gate,
+            up,
             down: matrices("ffn_down_exps", dim, width)?,
             width,
             gating,
