@@ -17,7 +17,7 @@ const QUANTIZED_TOLERANCE: f64 = 2e-2;
 const CONTEXT: usize = 137;
 
 /// Architectures that are not described yet.
-const TO_COME: [&str; 4] = ["gpt-oss", "qwen3next", "qwen35moe", "deepseek2"];
+const TO_COME: [&str; 3] = ["gpt-oss", "qwen3next", "qwen35moe"];
 
 fn check(name: &str, tolerance: f64) {
     let fixture = Fixture::load("experts", name, CONTEXT);
@@ -54,6 +54,15 @@ macro_rules! fixtures {
 mod floats {
     use super::*;
     fixtures! { TOLERANCE;
+        deepseek2_v2: "deepseek2-v2",
+        deepseek2_v2_few_heads: "deepseek2-v2-few-heads",
+        deepseek2_v2_lite: "deepseek2-v2-lite",
+        deepseek2_v2_one_expert: "deepseek2-v2-one-expert",
+        deepseek2_v2_yarn: "deepseek2-v2-yarn",
+        deepseek2_v3: "deepseek2-v3",
+        deepseek2_v3_no_groups: "deepseek2-v3-no-groups",
+        deepseek2_v3_odd_heads: "deepseek2-v3-odd-heads",
+        deepseek2_v3_yarn: "deepseek2-v3-yarn",
         glm4moe: "glm4moe",
         glm4moe_groups: "glm4moe-groups",
         glm4moe_mtp: "glm4moe-mtp",

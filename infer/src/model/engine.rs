@@ -3,13 +3,14 @@
 use forebay_pager::{Clock, Nanos, Storage};
 use forebay_prefetch::{Pass, SchedulerError, StepId};
 
-use super::decoder::{Attention, Decoder, Mixer, Rope, RopeScaling, Shape};
+use super::decoder::{Attention, Decoder, Mixer, Shape};
+use super::rope::rope_table;
 use super::scratch::{Scratch, kv_shapes};
 use super::vectors::Vectors;
 use super::weights::{Compute, Weights};
 use super::{MatrixId, ModelMap, VectorId};
 use crate::kernels::steps::{self, Heads, Residual};
-use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeParams, RopeTable, attention, ops};
+use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeTable, attention, ops};
 
 /// Why a pass could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -56,31 +57,13 @@ pub struct Engine<S: Storage, C: Clock> {
     pub(super) weights: Weights<S, C>,
     pub(super) vectors: Vectors,
     pub(super) compute: Compute,
-    ropes: Vec<RopeTable>,
-    cache: KvCache,
+    pub(super) ropes: Vec<RopeTable>,
+    pub(super) cache: KvCache,
     pub(super) scratch: Scratch,
     logits: Vec<f32>,
     context: usize,
     chunk: usize,
-    position: usize,
-}
-
-fn rope_table(rope: &Rope, vectors: &Vectors, chunk: usize) -> RopeTable {
-    let plain = RopeParams::new(rope.style, rope.dims, rope.base);
-    let params = match rope.scaling {
-        RopeScaling::None => plain,
-        RopeScaling::Linear { factor } => RopeParams { freq_scale: 1.0 / factor, ..plain },
-        RopeScaling::Yarn { factor, original_context, attention_factor, beta_fast, beta_slow } => RopeParams {
-            freq_scale: 1.0 / factor,
-            ext_factor: 1.0,
-            attn_factor: attention_factor,
-            beta_fast,
-            beta_slow,
-            original_context: original_context as usize,
-            ..plain
-        },
-    };
-    RopeTable::new(params, rope.factors.map(|id| &vectors[id]), chunk)
+    pub(super) position: usize,
 }
 
 impl<S: Storage, C: Clock> Engine<S, C> {
@@ -203,6 +186,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         for layer in 0..self.decoder.layers.len() {
             match self.decoder.layers[layer].mixer {
                 Mixer::Attention(attention) => self.attention(layer, attention, n, &mut steps)?,
+                Mixer::Latent(latent) => self.latent(layer, &latent, n, &mut steps)?,
             }
             self.channel(layer, n, &mut steps)?;
         }
@@ -348,10 +332,11 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         target: Target,
         stride: usize,
     ) -> Result<(), SchedulerError> {
-        let Scratch { h, wide, summands, activations, panels, .. } = &mut self.scratch;
+        let Scratch { h, wide, inner, summands, activations, panels, .. } = &mut self.scratch;
         let out = match target {
             Target::H => &mut h[..n * stride],
             Target::Wide => &mut wide[..n * stride],
+            Target::Inner => &mut inner[..n * stride],
             Target::Summands(first) => &mut summands[first..n * stride],
             Target::Logits => &mut self.logits[..],
         };
@@ -389,6 +374,7 @@ pub(super) enum Source {
 pub(super) enum Target {
     H,
     Wide,
+    Inner,
     /// To the summand that begins so many elements behind a token's first.
     Summands(usize),
     Logits,

@@ -1,10 +1,10 @@
 //! The memory of a pass besides the weights: activations, and the shapes of the KV cache. Its size is known before it is had.
 
 use super::ModelMap;
-use super::decoder::{Channel, Decoder, Mixer, Shape};
+use super::decoder::{Channel, Decoder, Latent, Mixer, Shape};
 use super::routing::Routing;
 use super::weights::Compute;
-use crate::kernels::{Activations, Formats, Isa, KvShape, KvType, Panels, attention};
+use crate::kernels::{Activations, Formats, Isa, KvShape, KvType, Panels, Width, attention};
 
 /// Activations of one chunk, token after token.
 #[derive(Debug)]
@@ -13,9 +13,9 @@ pub(super) struct Scratch {
     pub(super) x: Vec<f32>,
     /// Input or output of a block.
     pub(super) h: Vec<f32>,
-    /// Queries, keys and values; then the router's outputs; then gate and up.
+    /// Queries, keys and values; or what latents were summed to; then the router's outputs; then gate and up.
     pub(super) wide: Vec<f32>,
-    /// What attention gives; then act(gate) * up.
+    /// What attention gives; or queries as they meet latents; then act(gate) * up.
     pub(super) inner: Vec<f32>,
     /// The tokens that go to one expert, then what it gives for them.
     pub(super) gathered: Vec<f32>,
@@ -34,19 +34,25 @@ struct Widths {
     inner: usize,
     gathered: usize,
     summands: usize,
+    /// The longest input of a product.
     input: usize,
+    /// The same where each head has an input of its own.
+    head_input: Width,
 }
 
 impl Widths {
     fn of(decoder: &Decoder) -> Self {
         let shape = &decoder.shape;
-        let mut widths = Widths { wide: 0, inner: 0, gathered: 0, summands: 0, input: shape.dim };
+        let one = Width::one(shape.dim);
+        let mut widths = Widths { wide: 0, inner: 0, gathered: 0, summands: 0, input: shape.dim, head_input: one };
         for layer in &decoder.layers {
             match &layer.mixer {
                 Mixer::Attention(_) => {
                     widths.wide = widths.wide.max(shape.query_len() + shape.key_len() + shape.value_len());
                     widths.inner = widths.inner.max(shape.attended_len());
+                    widths.input = widths.input.max(shape.attended_len());
                 }
+                Mixer::Latent(latent) => widths.add_latent(shape.heads, latent),
             }
             let feed_forward = match &layer.channel {
                 Channel::Dense(feed_forward) => feed_forward.width,
@@ -59,8 +65,24 @@ impl Widths {
             };
             widths.wide = widths.wide.max(2 * feed_forward);
             widths.inner = widths.inner.max(feed_forward);
+            widths.input = widths.input.max(feed_forward);
         }
-        Widths { input: widths.input.max(widths.inner), ..widths }
+        widths
+    }
+
+    fn add_latent(&mut self, heads: usize, latent: &Latent) {
+        let dims = latent.dims;
+        let short = latent.query_up.map_or(0, |up| up.rank);
+        let projected = short.max(heads * dims.query()) + dims.key();
+        self.wide = self.wide.max(projected).max(heads * dims.rank);
+        self.inner = self.inner.max(heads * dims.key().max(dims.value));
+        self.input = self.input.max(short).max(dims.plain).max(dims.rank).max(heads * dims.value);
+        self.head_input = Width { heads, cols: self.head_input.cols.max(dims.plain).max(dims.rank) };
+    }
+
+    /// What products have for inputs.
+    fn inputs(&self) -> [Width; 2] {
+        [Width::one(self.input), self.head_input]
     }
 }
 
@@ -86,7 +108,7 @@ impl Scratch {
             gathered: floats(widths.gathered),
             summands: floats(widths.summands),
             routing: Routing::new(decoder, chunk),
-            activations: Activations::new(chunk, widths.input, all_formats(map)),
+            activations: Activations::new(chunk, &widths.inputs(), all_formats(map)),
             panels: Panels::new(compute.isa, threads, widths.input),
             attention: attention::Scratch::new(threads, shape.heads, &largest_kv_shape(decoder, context)),
         }
@@ -98,9 +120,9 @@ pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize, isa: Isa
     const SAMPLE: usize = 64; // Rounding to whole cache lines evens out over some tokens.
     let (shape, widths) = (&map.decoder.shape, Widths::of(&map.decoder));
     let rope: usize = map.decoder.ropes.iter().map(|rope| rope.dims).sum();
-    let Widths { wide, inner, gathered, summands, input } = widths;
+    let forms = Activations::bytes(SAMPLE, &widths.inputs(), all_formats(map)).div_ceil(SAMPLE);
+    let Widths { wide, inner, gathered, summands, input, .. } = widths;
     let floats = (2 * shape.dim + wide + inner + gathered + summands + rope) * 4;
-    let forms = Activations::bytes(SAMPLE, input, all_formats(map)).div_ceil(SAMPLE);
     let (choices, routing) = Routing::bytes(&map.decoder);
     let largest = largest_kv_shape(&map.decoder, context);
     let scratch = attention::Scratch::bytes(threads, shape.heads, &largest) + Panels::bytes(isa, threads, input);
@@ -111,8 +133,11 @@ pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize, isa: Isa
 pub(super) fn kv_shapes(decoder: &Decoder, ty: KvType, context: usize, chunk: usize) -> impl Iterator<Item = KvShape> {
     let Shape { kv_heads, head_dim, value_dim, .. } = decoder.shape;
     decoder.layers.iter().map(move |layer| {
-        let Mixer::Attention(attention) = layer.mixer;
-        let positions = attention.window.map_or(context, |window| context.min(window + chunk - 1));
+        let window = match layer.mixer {
+            Mixer::Attention(attention) => attention.window,
+            Mixer::Latent(_) => None,
+        };
+        let positions = window.map_or(context, |window| context.min(window + chunk - 1));
         KvShape { ty, heads: kv_heads, key_dim: head_dim, value_dim, positions }
     })
 }

@@ -4,15 +4,11 @@
 use super::moe::Shared;
 use super::{Describe, Feed, HeadNorms, Hyper, MOST_LAYERS, MOST_WIDTH, Mixture};
 use crate::model::ModelError;
-use crate::model::decoder::{Activation, Decoder, RopeStyle, Scoring, Shape};
+use crate::model::decoder::{Activation, Decoder, RopeStyle, Scoring};
 use crate::model::tensors::Tensors;
 
 pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<Decoder, ModelError> {
-    let all = hyper.shape(tensors)?;
-    let shape = Shape { layers: all.layers - hyper.predicting_layers(all.layers)?, ..all };
-    for layer in shape.layers..all.layers {
-        tensors.leave_out(&format!("blk.{layer}."));
-    }
+    let shape = hyper.shape_to_decode(tensors)?;
     let head_norms = if tensors.has("blk.0.attn_q_norm.weight") { HeadNorms::Each } else { HeadNorms::None };
     let describe = Describe { head_norms, ffn_norm: "post_attention_norm", ..Describe::usual(shape) };
     let rope = hyper.rope(&shape, RopeStyle::Neox)?;

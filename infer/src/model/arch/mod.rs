@@ -3,6 +3,7 @@
 //! What most architectures share (names of tensors and keys, the usual block) is here; a file says only how its
 //! architecture differs.
 
+mod deepseek2;
 mod gemma3;
 mod glm4moe;
 mod granitemoe;
@@ -25,7 +26,7 @@ use super::decoder::{
 use super::tensors::Tensors;
 
 /// The architectures by the name that a file gives in `general.architecture`.
-const ARCHITECTURES: [(&str, Describer); 9] = [
+const ARCHITECTURES: [(&str, Describer); 10] = [
     ("llama", llama::describe),
     ("qwen2", qwen2::describe),
     ("qwen3", qwen3::describe),
@@ -35,6 +36,7 @@ const ARCHITECTURES: [(&str, Describer); 9] = [
     ("olmoe", olmoe::describe),
     ("granitemoe", granitemoe::describe),
     ("glm4moe", glm4moe::describe),
+    ("deepseek2", deepseek2::describe),
 ];
 
 type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
@@ -95,11 +97,6 @@ impl Hyper<'_> {
     fn flag(&self, name: &str) -> Result<bool, ModelError> {
         let key = self.key(name);
         if self.has(name) { Ok(self.metadata.bool(&key)?) } else { Ok(false) }
-    }
-
-    /// How many of the last layers predict tokens further ahead, which decoding does without.
-    fn predicting_layers(&self, layers: usize) -> Result<usize, ModelError> {
-        self.size_or_0("nextn_predict_layers", layers - 1)
     }
 
     fn f32_if_any(&self, name: &str) -> Result<Option<f32>, ModelError> {
@@ -336,6 +333,15 @@ impl Describe {
         Ok(FeedForward { norm, gate, up, down, width, activation, post_norm })
     }
 
+    fn channel(&self, tensors: &mut Tensors<'_>, layer: usize, feed: Feed) -> Result<Channel, ModelError> {
+        match feed {
+            Feed::Dense { width, activation } => {
+                self.feed_forward(tensors, layer, width, activation).map(Channel::Dense)
+            }
+            Feed::Experts(mixture) => self.experts(tensors, layer, &mixture).map(Channel::Experts),
+        }
+    }
+
     /// All layers, in order; `feed` says what layer `i` does with each token, and `adjust` how its attention differs from the
     /// usual.
     fn layers(
@@ -347,13 +353,7 @@ impl Describe {
         (0..self.shape.layers)
             .map(|i| {
                 let mixer = Mixer::Attention(adjust(i, self.attention(tensors, i)?));
-                let channel = match feed(i) {
-                    Feed::Dense { width, activation } => {
-                        Channel::Dense(self.feed_forward(tensors, i, width, activation)?)
-                    }
-                    Feed::Experts(mixture) => Channel::Experts(self.experts(tensors, i, &mixture)?),
-                };
-                Ok(Layer { mixer, channel })
+                Ok(Layer { mixer, channel: self.channel(tensors, i, feed(i))? })
             })
             .collect()
     }
