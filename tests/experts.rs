@@ -6,6 +6,7 @@
 mod common;
 
 use common::fixture::{Fixture, names};
+use forebay_infer::kernels::KvShape;
 use forebay_infer::kernels::ops::argmax;
 
 /// Largest difference to the expected logits, as a part of their range, where the weights are floats: f32 throughout, and we
@@ -112,4 +113,17 @@ fn every_fixture_is_tested() {
     let mut tested = [floats::NAMES, quantized::NAMES].concat();
     tested.sort_unstable();
     assert_eq!(there, tested);
+}
+
+/// Whatever the number of heads: an attention that keeps keys and values of 4 heads of 18 and 14 would need more.
+#[test]
+fn what_is_kept_of_a_position_is_its_latent() {
+    let fixture = Fixture::load("experts", "deepseek2-v2", CONTEXT);
+    let options = common::options(CONTEXT);
+    let (loaded, mut engine, budget) = common::open(&fixture.path, &options);
+    let layer = KvShape { ty: options.kv, heads: 1, key_dim: 20 + 8, value_dim: 20, positions: CONTEXT };
+    let bytes = loaded.map.decoder.layers.len() as u64 * layer.bytes() as u64;
+    assert_eq!(budget.needs.kv, bytes);
+    engine.forward(&fixture.tokens, |_| ()).unwrap();
+    assert_eq!(engine.kv_bytes_at(CONTEXT - 1), bytes);
 }
