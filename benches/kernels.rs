@@ -6,7 +6,7 @@ use std::num::NonZero;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use forebay::infer::gguf::TensorType;
-use forebay::infer::kernels::{Activations, Formats, Isa, Panels, Part, Pool, matmul};
+use forebay::infer::kernels::{Activations, Formats, Isa, Panels, Part, Pool, Width, matmul};
 
 const COLS: usize = 2048;
 const BYTES: usize = 128 << 20;
@@ -24,12 +24,12 @@ fn decode(criterion: &mut Criterion) {
         for threads in [1, 2] {
             let pool = Pool::new(NonZero::new(threads).expect("not zero"));
             let isa = Isa::detect();
-            let mut activations = Activations::new(1, COLS, Formats::of(ty));
+            let mut activations = Activations::new(1, &[Width::one(COLS)], Formats::of(ty));
             activations.prepare(&pool, isa, &x, COLS, Formats::of(ty));
             let mut panels = Panels::new(isa, threads, COLS);
             group.throughput(Throughput::Bytes((rows * row) as u64));
             group.bench_function(BenchmarkId::new(ty.to_string(), threads), |bencher| {
-                let part = Part { ty, cols: COLS, bytes: &bytes, first_out: 0 };
+                let part = Part { ty, cols: COLS, bytes: &bytes, head: 0, first_out: 0 };
                 bencher.iter(|| matmul(&pool, isa, &[part], &activations, &mut panels, &mut out, rows));
             });
         }

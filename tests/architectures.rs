@@ -276,7 +276,7 @@ mod refused {
         assert_eq!(
             spoilt_key("general.architecture", Str("mamba")),
             "general.architecture is 'mamba', which forebay does not run; it runs llama, qwen2, qwen3, gemma3, \
-             qwen2moe, qwen3moe, olmoe, granitemoe, glm4moe, qwen3next, qwen35moe"
+             qwen2moe, qwen3moe, olmoe, granitemoe, glm4moe, qwen3next, qwen35moe, deepseek2"
         );
         let error = spoilt("llama", |tiny| tiny.unset("general.architecture"));
         assert_eq!(error, "key \"general.architecture\" is missing");
@@ -440,6 +440,80 @@ mod refused {
         let mut none = Tiny::new("llama");
         none.set("llama.expert_count", U32(0));
         assert_eq!(none.error(), None);
+    }
+
+    #[test]
+    fn latents() {
+        /// Latents of 12 elements; queries of 6 and 2 that are turned; values of 8. Both layers are dense.
+        fn attention(tiny: &mut Tiny) {
+            for (key, value) in [
+                ("attention.kv_lora_rank", 12),
+                ("attention.key_length_mla", 8),
+                ("attention.value_length_mla", 8),
+                ("rope.dimension_count", 2),
+                ("leading_dense_block_count", 2),
+            ] {
+                tiny.set(&format!("deepseek2.{key}"), U32(value));
+            }
+            for i in 0..2 {
+                for part in ["attn_k", "attn_v"] {
+                    tiny.remove(&format!("blk.{i}.{part}.weight"));
+                }
+                tiny.tensor(&format!("blk.{i}.attn_kv_a_mqa.weight"), &[32, 14]);
+                tiny.tensor(&format!("blk.{i}.attn_kv_a_norm.weight"), &[12]);
+                tiny.tensor(&format!("blk.{i}.attn_k_b.weight"), &[6, 12, 4]);
+                tiny.tensor(&format!("blk.{i}.attn_v_b.weight"), &[12, 8, 4]);
+            }
+        }
+        let mut sound = Tiny::new("deepseek2");
+        attention(&mut sound);
+        assert_eq!(sound.error(), None);
+        let spoilt = |spoil: &dyn Fn(&mut Tiny)| {
+            spoilt("deepseek2", |tiny| {
+                attention(tiny);
+                spoil(tiny);
+            })
+        };
+        let key = "deepseek2.attention.key_length_mla";
+        let error = spoilt(&|tiny| tiny.set(key, U32(2)));
+        assert_eq!(error, format!("{key} is 2, expected more than the 2 elements that are turned"));
+        for key in ["kv_lora_rank", "key_length_mla", "value_length_mla"] {
+            let key = format!("deepseek2.attention.{key}");
+            assert_eq!(spoilt(&|tiny| tiny.unset(&key)), format!("key \"{key}\" is missing"));
+        }
+        for (part, dims, message) in [
+            ("attn_k_b", &[12, 6, 4][..], "[12, 6, 4], expected [6, 12, 4]"),
+            ("attn_v_b", &[12, 32], "[12, 32], expected [12, 8, 4]"),
+            ("attn_kv_a_mqa", &[32, 12], "[32, 12], expected [32, 14]"),
+        ] {
+            let name = format!("blk.1.{part}.weight");
+            let error = spoilt(&|tiny| tiny.tensor(&name, dims));
+            assert_eq!(error, format!("tensor {name} has the shape {message}"));
+        }
+        // Without queries they are expected to come from a shorter vector.
+        let key = "deepseek2.attention.q_lora_rank";
+        let error = spoilt(&|tiny| tiny.remove("blk.0.attn_q.weight"));
+        assert_eq!(error, format!("key \"{key}\" is missing"));
+        let scoring = |tiny: &mut Tiny| {
+            tiny.unset("deepseek2.leading_dense_block_count");
+            for (key, value) in [
+                ("expert_count", 4),
+                ("expert_used_count", 2),
+                ("expert_feed_forward_length", 16),
+                ("expert_gating_func", 4),
+            ] {
+                tiny.set(&format!("deepseek2.{key}"), U32(value));
+            }
+        };
+        assert_eq!(spoilt(&scoring), "deepseek2.expert_gating_func is 4, expected 0 to 3");
+        let old = "blk.0.attn_kv_b.weight";
+        assert_eq!(
+            spoilt(&|tiny| tiny.tensor(old, &[12, 64])),
+            format!(
+                "tensor {old}: the maps to keys and to values are one tensor in this file, as before April 2025; convert \
+                 the model again"
+            )
+        );
     }
 
     #[test]

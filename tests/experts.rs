@@ -6,6 +6,7 @@
 mod common;
 
 use common::fixture::{Fixture, names};
+use forebay_infer::kernels::KvShape;
 use forebay_infer::kernels::ops::argmax;
 
 /// Largest difference to the expected logits, as a part of their range, where the weights are floats: f32 throughout, and we
@@ -17,7 +18,7 @@ const QUANTIZED_TOLERANCE: f64 = 2e-2;
 const CONTEXT: usize = 137;
 
 /// Architectures that are not described yet.
-const TO_COME: [&str; 2] = ["gpt-oss", "deepseek2"];
+const TO_COME: [&str; 1] = ["gpt-oss"];
 
 fn check(name: &str, tolerance: f64) {
     let fixture = Fixture::load("experts", name, CONTEXT);
@@ -54,6 +55,15 @@ macro_rules! fixtures {
 mod floats {
     use super::*;
     fixtures! { TOLERANCE;
+        deepseek2_v2: "deepseek2-v2",
+        deepseek2_v2_few_heads: "deepseek2-v2-few-heads",
+        deepseek2_v2_lite: "deepseek2-v2-lite",
+        deepseek2_v2_one_expert: "deepseek2-v2-one-expert",
+        deepseek2_v2_yarn: "deepseek2-v2-yarn",
+        deepseek2_v3: "deepseek2-v3",
+        deepseek2_v3_no_groups: "deepseek2-v3-no-groups",
+        deepseek2_v3_odd_heads: "deepseek2-v3-odd-heads",
+        deepseek2_v3_yarn: "deepseek2-v3-yarn",
         glm4moe: "glm4moe",
         glm4moe_groups: "glm4moe-groups",
         glm4moe_mtp: "glm4moe-mtp",
@@ -119,4 +129,17 @@ fn every_fixture_is_tested() {
     let mut tested = [floats::NAMES, quantized::NAMES].concat();
     tested.sort_unstable();
     assert_eq!(there, tested);
+}
+
+/// Whatever the number of heads: an attention that keeps keys and values of 4 heads of 18 and 14 would need more.
+#[test]
+fn what_is_kept_of_a_position_is_its_latent() {
+    let fixture = Fixture::load("experts", "deepseek2-v2", CONTEXT);
+    let options = common::options(CONTEXT);
+    let (loaded, mut engine, budget) = common::open(&fixture.path, &options);
+    let layer = KvShape { ty: options.kv, heads: 1, key_dim: 20 + 8, value_dim: 20, positions: CONTEXT };
+    let bytes = loaded.map.decoder.layers.len() as u64 * layer.bytes() as u64;
+    assert_eq!(budget.needs.kv, bytes);
+    engine.forward(&fixture.tokens, |_| ()).unwrap();
+    assert_eq!(engine.kv_bytes_at(CONTEXT - 1), bytes);
 }

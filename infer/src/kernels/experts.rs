@@ -20,13 +20,15 @@ pub enum Scoring {
 }
 
 /// A choice in two stages: groups of consecutive experts, then experts of the chosen groups. A group's score is the sum of
-/// its two greatest.
+/// its greatest, one or two of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Groups {
     /// Number of groups.
     pub count: usize,
     /// How many are chosen.
     pub chosen: usize,
+    /// How many of its experts' scores make that of a group: 1 (DeepSeek-V2) or 2 (V3).
+    pub best: usize,
 }
 
 /// Weights are not divided by sums smaller than this, the smallest normal number of half precision, as in llama.cpp.
@@ -146,7 +148,7 @@ impl Groups {
 
     /// Makes the scores of all groups but the chosen ones the least that there is.
     fn rule_out(self, scores: &mut [f32]) {
-        let Self { count, chosen } = self;
+        let Self { count, chosen, best } = self;
         assert!(count > 0 && scores.len().is_multiple_of(count), "{} experts in {count} groups", scores.len());
         assert!(
             count <= Self::MOST && chosen <= count,
@@ -157,9 +159,9 @@ impl Groups {
         let mut of_groups = [0.0; Self::MOST];
         for (score, group) in of_groups.iter_mut().zip(scores.chunks_exact(len)) {
             let mut two = [0; 2];
-            let two = &mut two[..len.min(2)];
-            greatest(group, two);
-            *score = two.iter().fold(0.0, |sum, &i| sum + group[i as usize]);
+            let best = &mut two[..len.min(best)];
+            greatest(group, best);
+            *score = best.iter().fold(0.0, |sum, &i| sum + group[i as usize]);
         }
         let mut kept = [0; Self::MOST];
         greatest(&of_groups[..count], &mut kept[..chosen]);
@@ -311,13 +313,16 @@ mod tests {
     }
 
     #[test]
-    fn groups_by_their_two_greatest() {
+    fn groups_by_their_greatest() {
         // The greatest of all is in a group whose second is small.
         let outputs = [9.0, -9.0, 5.0, 4.5, 1.0, 1.0];
-        let grouped = Rule { groups: Some(Groups { count: 3, chosen: 1 }), ..rule(Scoring::SoftmaxOfChosen) };
+        let groups = Groups { count: 3, chosen: 1, best: 2 };
+        let grouped = Rule { groups: Some(groups), ..rule(Scoring::SoftmaxOfChosen) };
         assert_eq!(choose(grouped, &outputs, 2).0, [2, 3]);
-        let two = Rule { groups: Some(Groups { count: 3, chosen: 2 }), ..grouped };
+        let two = Rule { groups: Some(Groups { chosen: 2, ..groups }), ..grouped };
         assert_eq!(choose(two, &outputs, 3).0, [2, 3, 4]);
+        let by_one = Rule { groups: Some(Groups { best: 1, ..groups }), ..grouped };
+        assert_eq!(choose(by_one, &outputs, 2).0, [0, 1]);
     }
 
     #[test]

@@ -57,17 +57,19 @@ pub(super) trait Gemm: Level {
     fn product_256<B: Format256>(self, panels: [&[Panel256]; 2], tile: &[Tile256], out: &mut Product);
 }
 
-/// Multiplies `rows` of blocks of 32 with all tokens; `scratch` has room for a pair of panels.
+/// Multiplies `rows` of blocks of 32 with head `head` of all tokens; `scratch` has room for a pair of panels.
 pub(super) fn rows_32<L: Gemm, B: Format32>(
     level: L,
     rows: &Gathered<'_>,
     acts: &Activations,
+    head: usize,
     scratch: &mut [Line],
     sink: Sink<'_>,
 ) {
+    let first = acts.first_tile(head);
     let make = |rows: [&[B]; PANEL], panel: &mut [Panel32]| level.panel_32(rows, panel);
     let product = |panels: [&[Panel32]; 2], tile: usize, out: &mut Product| {
-        level.product_32::<B>(panels, acts.tile_32(tile), out);
+        level.product_32::<B>(panels, acts.tile_32(first + tile), out);
     };
     all_rows(level, rows, acts.tokens(), scratch, sink, make, product);
 }
@@ -77,12 +79,14 @@ pub(super) fn rows_256<L: Gemm, B: Format256>(
     level: L,
     rows: &Gathered<'_>,
     acts: &Activations,
+    head: usize,
     scratch: &mut [Line],
     sink: Sink<'_>,
 ) {
+    let first = acts.first_tile(head);
     let make = |rows: [&[B]; PANEL], panel: &mut [Panel256]| level.panel_256(rows, panel);
     let product = |panels: [&[Panel256]; 2], tile: usize, out: &mut Product| {
-        level.product_256::<B>(panels, acts.tile_256(tile), out);
+        level.product_256::<B>(panels, acts.tile_256(first + tile), out);
     };
     all_rows(level, rows, acts.tokens(), scratch, sink, make, product);
 }

@@ -37,6 +37,8 @@ pub struct Part<'a> {
     pub cols: usize,
     /// The rows, one after the other; any alignment.
     pub bytes: &'a [u8],
+    /// The head of the tokens that the rows meet; 0 where a token has but one.
+    pub head: usize,
     /// The column of the output that the first row makes; the others follow.
     pub first_out: usize,
 }
@@ -51,7 +53,8 @@ impl Part<'_> {
     }
 }
 
-/// Multiplies: `out[t * stride + part.first_out + r]` becomes the dot product of row `r` of the part with token `t`.
+/// Multiplies: `out[t * stride + part.first_out + r]` becomes the dot product of row `r` of the part with token `t`, of which it meets the
+/// part's head.
 ///
 /// Parts may be of different types and matrices and come in any order. Each output is computed from its own row alone, in
 /// the order that the [specification](super) gives, so no bit depends on how a matrix is cut into parts or on the threads.
@@ -59,8 +62,8 @@ impl Part<'_> {
 ///
 /// # Panics
 ///
-/// A part is of a type without a kernel or of a form that `acts` was not prepared for, has other columns than `acts`, is
-/// not whole rows, or its outputs exceed `stride` or `out` or are another part's; `acts` were prepared for another level, or `panels` made for
+/// A part is of a type without a kernel or of a form that `acts` was not prepared for, has other columns than `acts` or a
+/// head that they have not, is not whole rows, or its outputs exceed `stride` or `out` or are another part's; `acts` were prepared for another level, or `panels` made for
 /// fewer threads or columns.
 pub fn matmul(
     pool: &Pool,
@@ -75,10 +78,11 @@ pub fn matmul(
     assert!(acts.suit(isa), "{acts:?} are not for {isa}");
     let mut total = 0;
     for (i, part) in parts.iter().enumerate() {
-        let Part { ty, cols, bytes, first_out } = *part;
+        let Part { ty, cols, bytes, head, first_out } = *part;
         let row = part.row_bytes();
         assert!(ty.has_kernel(), "no kernel for weights of type {ty}");
         assert!(cols == acts.cols(), "rows of {cols} weights, tokens of {} activations", acts.cols());
+        assert!(head < acts.heads(), "head {head} of {}", acts.heads());
         assert!(
             row > 0 && bytes.len().is_multiple_of(row),
             "{} bytes in rows of {cols} weights of type {ty}",
@@ -123,7 +127,8 @@ pub fn matmul(
 
 /// Neighbouring parts whose rows follow one another, as pages of one matrix do: they are multiplied as if they were one.
 fn runs<'a, 'b>(parts: &'a [Part<'b>]) -> impl Iterator<Item = &'a [Part<'b>]> {
-    parts.chunk_by(|a, b| a.ty == b.ty && a.cols == b.cols && a.first_out + a.rows() == b.first_out)
+    let same = |a: &Part<'_>, b: &Part<'_>| a.ty == b.ty && a.cols == b.cols && a.head == b.head;
+    parts.chunk_by(move |a, b| same(a, b) && a.first_out + a.rows() == b.first_out)
 }
 
 /// Where the results of some rows go, which no other task has.
@@ -204,6 +209,11 @@ impl<'a> Piece<'a> {
         }
     }
 
+    /// The head of the tokens that the run meets.
+    fn head(&self) -> usize {
+        self.run[0].head
+    }
+
     /// The parts' rows that are this piece's, with the number of the first of them in the piece.
     fn stretches<B: AnyBitPattern>(&self) -> impl Iterator<Item = (usize, &[B])> {
         let mut first = 0;
@@ -218,7 +228,7 @@ impl<'a> Piece<'a> {
 
     /// Calls `rows` for each stretch of rows and tile of tokens, with views of the tokens.
     fn each_tile<V, B: Pod>(&self, view: impl Fn(usize) -> V, rows: impl Fn(&[B], &[V], Sink<'_>)) {
-        let tokens = self.acts.tokens();
+        let (tokens, first_input) = (self.acts.tokens(), self.acts.first_input(self.head()));
         let mut stretches = self.stretches().peekable();
         self.expect(stretches.peek());
         while let Some((first_row, stretch)) = stretches.next() {
@@ -226,7 +236,7 @@ impl<'a> Piece<'a> {
             for first in (0..tokens).step_by(TILE) {
                 let len = TILE.min(tokens - first);
                 // Beyond the tile's length the last token again.
-                let views: [V; TILE] = std::array::from_fn(|t| view(first + t.min(len - 1)));
+                let views: [V; TILE] = std::array::from_fn(|t| view(first_input + first + t.min(len - 1)));
                 rows(stretch, &views[..len], self.sink.skip_rows(first_row).skip_tokens(first));
             }
         }
@@ -243,12 +253,12 @@ impl<'a> Piece<'a> {
         let per_row = self.acts.cols() / 32;
         match self.acts.arrangement() {
             Arrangement::Rows => self.each_tile(
-                |t| self.acts.q8(t),
+                |input| self.acts.q8(input),
                 |rows, tokens, sink| with_level!(self.isa, level => level.rows32::<B>(rows, per_row, tokens, sink)),
             ),
             Arrangement::Tiles => with_gemm!(
                 self.isa,
-                level => gemm::rows_32::<_, B>(level, &self.gathered(per_row), self.acts, self.scratch, self.sink),
+                level => gemm::rows_32::<_, B>(level, &self.gathered(per_row), self.acts, self.head(), self.scratch, self.sink),
                 _ => unreachable!("matmul has checked that the level has products of tiles")
             ),
         }
@@ -258,12 +268,12 @@ impl<'a> Piece<'a> {
         let per_row = self.acts.cols() / 256;
         match self.acts.arrangement() {
             Arrangement::Rows => self.each_tile(
-                |t| self.acts.q8k(t),
+                |input| self.acts.q8k(input),
                 |rows, tokens, sink| with_level!(self.isa, level => level.rows256::<B>(rows, per_row, tokens, sink)),
             ),
             Arrangement::Tiles => with_gemm!(
                 self.isa,
-                level => gemm::rows_256::<_, B>(level, &self.gathered(per_row), self.acts, self.scratch, self.sink),
+                level => gemm::rows_256::<_, B>(level, &self.gathered(per_row), self.acts, self.head(), self.scratch, self.sink),
                 _ => unreachable!("matmul has checked that the level has products of tiles")
             ),
         }
@@ -277,7 +287,7 @@ impl<'a> Piece<'a> {
     fn floats<E: Float>(self) {
         let cols = self.acts.cols();
         self.each_tile(
-            |t| self.acts.float(t),
+            |input| self.acts.float(input),
             |rows, tokens, sink| with_level!(self.isa, level => level.rows_of_floats::<E>(rows, cols, tokens, sink)),
         );
     }

@@ -84,7 +84,7 @@ mod tile;
 #[allow(unsafe_code)] // Instructions that the target does not have, behind a token that the CPU has them.
 mod x86;
 
-pub use self::activations::{Activations, Formats};
+pub use self::activations::{Activations, Formats, Inputs, Width};
 pub use self::dequant::dequantize_row;
 #[cfg(target_arch = "x86_64")]
 pub use self::isa::{Avx2, Avx512Vnni};

@@ -99,6 +99,11 @@ impl RopeTable {
         }
     }
 
+    /// Rotated dimensions of each head.
+    pub fn dims(&self) -> usize {
+        self.params.dims
+    }
+
     /// Computes the turns of `tokens` positions from `first` on.
     ///
     /// # Panics

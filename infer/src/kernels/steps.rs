@@ -3,6 +3,8 @@
 //! Each element depends on its own token alone and is computed as [`ops`] says, so neither the threads nor the way in
 //! which tokens are shared out change a bit.
 
+use std::ops::Range;
+
 use super::level::with_level;
 use super::shared::{each_chunk, each_pair};
 use super::simd::{Simd, Work};
@@ -220,6 +222,64 @@ impl Heads<'_> {
         }
         let row: usize = self.lens.iter().sum();
         assert!(rows.len().is_multiple_of(row), "{} elements in rows of {row}", rows.len());
+        let task = rows_of_a_task(pool, rows.len(), row) * row;
+        each_chunk(pool, rows, task, &|first, rows| {
+            let work = Rows(self, first / row, rows);
+            with_level!(isa, level => level.run(work));
+        });
+    }
+}
+
+/// What becomes of some columns of each token's row: heads, of which the first elements are normed and the last turned.
+#[derive(Debug, Clone)]
+pub struct Columns<'a> {
+    /// Elements of a row.
+    pub row: usize,
+    /// The columns: whole heads.
+    pub columns: Range<usize>,
+    /// Elements of a head.
+    pub head: usize,
+    /// Added to the columns first.
+    pub bias: Option<&'a [f32]>,
+    /// The weight and the `eps` of an RMSNorm over as many elements, the first of each head.
+    pub norm: Option<(&'a [f32], f32)>,
+    /// Turns as many elements as it has dimensions, the last of each head; its first position is that of the first row.
+    pub rope: Option<&'a RopeTable>,
+}
+
+impl Columns<'_> {
+    /// Prepares the columns of each of `rows`, in place.
+    ///
+    /// # Panics
+    ///
+    /// `rows` is not whole rows, the columns are not whole heads of them, or a head is too short.
+    pub fn prepare(&self, pool: &Pool, isa: Isa, rows: &mut [f32]) {
+        struct Rows<'a>(&'a Columns<'a>, usize, &'a mut [f32]);
+        impl Work for Rows<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) {
+                let Self(Columns { row, columns, head, bias, norm, rope }, first, rows) = self;
+                for (token, row) in rows.chunks_exact_mut(*row).enumerate() {
+                    let columns = &mut row[columns.clone()];
+                    if let Some(bias) = bias {
+                        ops::add(columns, bias);
+                    }
+                    for head in columns.chunks_exact_mut(*head) {
+                        if let Some((weight, eps)) = norm {
+                            ops::rms_norm_in_place(&mut head[..weight.len()], weight, *eps);
+                        }
+                        if let Some(rope) = rope {
+                            let turned = head.len() - rope.dims();
+                            rope.apply(first + token, &mut head[turned..], rope.dims());
+                        }
+                    }
+                }
+            }
+        }
+        let row = self.row;
+        assert!(rows.len().is_multiple_of(row), "{} elements in rows of {row}", rows.len());
+        assert!(self.columns.len().is_multiple_of(self.head), "{:?} in heads of {}", self.columns, self.head);
         let task = rows_of_a_task(pool, rows.len(), row) * row;
         each_chunk(pool, rows, task, &|first, rows| {
             let work = Rows(self, first / row, rows);

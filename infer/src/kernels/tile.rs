@@ -68,14 +68,14 @@ fn put<const N: usize>(to: &mut [[u8; 32]], quants: &[[i8; 4]; N], t: usize, ord
     }
 }
 
-/// The tile of up to [`TILE`] tokens, whose elements are in `rows` of `cols`, in blocks of 32. Tokens that are missing are
+/// The tile of up to [`TILE`] tokens, whose elements are `rows`, in blocks of 32. Tokens that are missing are
 /// zero.
-pub(super) fn pack_32<L: Gemm>(level: L, rows: &[f32], cols: usize, tile: &mut [Tile32]) {
+pub(super) fn pack_32<L: Gemm>(level: L, rows: &[&[f32]], tile: &mut [Tile32]) {
     let mut quants: [Woven32; TILE] = Zeroable::zeroed();
     let (mut scales, mut sums, mut scaled_sums) = ([0.0; WEAVE], [0; WEAVE], [0.0; WEAVE]);
-    let missing = rows.len() / cols..TILE;
+    let missing = rows.len()..TILE;
     for (w, tile) in tile.chunks_mut(WEAVE).enumerate() {
-        for (t, (row, quants)) in rows.chunks_exact(cols).zip(&mut quants).enumerate() {
+        for (t, (row, quants)) in rows.iter().zip(&mut quants).enumerate() {
             let blocks = &row.as_chunks::<32>().0[w * WEAVE..][..tile.len()];
             level.row_q8(
                 blocks,
@@ -99,12 +99,12 @@ pub(super) fn pack_32<L: Gemm>(level: L, rows: &[f32], cols: usize, tile: &mut [
 }
 
 /// The same in blocks of 256.
-pub(super) fn pack_256<L: Gemm>(level: L, rows: &[f32], cols: usize, tile: &mut [Tile256]) {
+pub(super) fn pack_256<L: Gemm>(level: L, rows: &[&[f32]], tile: &mut [Tile256]) {
     let mut quants = [[0i8; 256]; TILE];
     let (mut scale, mut sums16, mut sums32) = ([0.0], [0; 16], [0; 8]);
-    let missing = rows.len() / cols..TILE;
+    let missing = rows.len()..TILE;
     for (b, tile) in tile.iter_mut().enumerate() {
-        for (t, (row, quants)) in rows.chunks_exact(cols).zip(&mut quants).enumerate() {
+        for (t, (row, quants)) in rows.iter().zip(&mut quants).enumerate() {
             level.row_q8k(
                 std::slice::from_ref(&row.as_chunks::<256>().0[b]),
                 &mut RowQ8K { quants, scales: &mut scale, sums16: &mut sums16, sums32: &mut sums32 },

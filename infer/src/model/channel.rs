@@ -97,7 +97,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         if let Some(weight) = weight {
             // One more row of the product, which need not be streamed.
             let bytes = bytemuck::cast_slice(&vectors[weight]);
-            let part = Part { ty: TensorType::F32, cols: decoder.shape.dim, bytes, first_out: rule.count };
+            let part = Part { ty: TensorType::F32, cols: decoder.shape.dim, bytes, head: 0, first_out: rule.count };
             matmul(pool, *isa, &[part], activations, panels, outputs, stride);
         }
         let choose = Rule {

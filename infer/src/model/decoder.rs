@@ -117,6 +117,72 @@ pub struct DeltaNet {
     pub shape: DeltaShape,
 }
 
+/// Elements of the heads of a [`Latent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentDims {
+    /// The latent.
+    pub rank: usize,
+    /// Of a query, what meets the latent, by way of a product.
+    pub plain: usize,
+    /// Of a query and of the key that all heads share, what is turned.
+    pub turned: usize,
+    /// What a head makes of the latents that it attended to.
+    pub value: usize,
+}
+
+impl LatentDims {
+    /// A query as it is projected.
+    pub fn query(&self) -> usize {
+        self.plain + self.turned
+    }
+
+    /// A key as it is kept, and a query as it meets it.
+    pub fn key(&self) -> usize {
+        self.rank + self.turned
+    }
+}
+
+/// Queries that are made by way of a shorter vector.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryUp {
+    /// Elements of the shorter vector.
+    pub rank: usize,
+    /// RMSNorm over it.
+    pub norm: VectorId,
+    /// From it to the queries.
+    pub up: Linear,
+}
+
+/// Multi-head latent attention (DeepSeek-V2): the keys and values of all heads are linear maps of one latent, which is all
+/// that is kept of a position, besides one turned key for all heads.
+///
+/// The maps are not applied to what is kept. A head's key is `K c`, and `q K c` is `(K' q) c`: so the query is multiplied with
+/// the transposed map, once, and meets the latent itself. Likewise the head's value map is applied to the weighted sum of the
+/// latents. What is left is attention with one head of keys and values, [`LatentDims::key`] and [`LatentDims::rank`] long.
+#[derive(Debug, Clone, Copy)]
+pub struct Latent {
+    /// RMSNorm before.
+    pub norm: VectorId,
+    /// Queries, or the shorter vector that they are made of.
+    pub query: Linear,
+    /// From that to the queries.
+    pub query_up: Option<QueryUp>,
+    /// The latent, and the key that is turned.
+    pub compress: Linear,
+    /// RMSNorm over the latent.
+    pub latent_norm: VectorId,
+    /// For each head, the transposed map from latent to key.
+    pub key: MatrixId,
+    /// For each head, the map from latent to value.
+    pub value: MatrixId,
+    /// Index into [`Decoder::ropes`].
+    pub rope: usize,
+    /// Output projection.
+    pub output: Linear,
+    /// Lengths.
+    pub dims: LatentDims,
+}
+
 /// Gated feed-forward: down(act(gate(x)) * up(x)).
 #[derive(Debug, Clone, Copy)]
 pub struct FeedForward {
@@ -224,6 +290,8 @@ pub enum Mixer {
     Attention(Attention),
     /// Gated DeltaNet.
     DeltaNet(DeltaNet),
+    /// Attention to latents.
+    Latent(Latent),
 }
 
 /// What each token does by itself.
@@ -244,7 +312,7 @@ pub struct Layer {
     pub channel: Channel,
 }
 
-/// Sizes that hold for every layer.
+/// Sizes that hold for every layer. Where attention is to latents its heads of keys and values are those that are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     /// Width of the residual stream.

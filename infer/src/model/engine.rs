@@ -3,14 +3,15 @@
 use forebay_pager::{Clock, Nanos, Storage};
 use forebay_prefetch::{Pass, SchedulerError, StepId};
 
-use super::decoder::{Decoder, Mixer, Rope, RopeScaling, Shape};
+use super::decoder::{Decoder, Mixer, Shape};
+use super::rope::rope_table;
 use super::scratch::{Scratch, kv_shapes};
 use super::states::States;
 use super::vectors::Vectors;
 use super::weights::{Compute, Weights};
 use super::{MatrixId, ModelMap, VectorId};
 use crate::kernels::steps::{self, Residual};
-use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeParams, RopeTable, ops};
+use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeTable, ops};
 
 /// Why a pass could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -65,24 +66,6 @@ pub struct Engine<S: Storage, C: Clock> {
     context: usize,
     chunk: usize,
     pub(super) position: usize,
-}
-
-fn rope_table(rope: &Rope, vectors: &Vectors, chunk: usize) -> RopeTable {
-    let plain = RopeParams::new(rope.style, rope.dims, rope.base);
-    let params = match rope.scaling {
-        RopeScaling::None => plain,
-        RopeScaling::Linear { factor } => RopeParams { freq_scale: 1.0 / factor, ..plain },
-        RopeScaling::Yarn { factor, original_context, attention_factor, beta_fast, beta_slow } => RopeParams {
-            freq_scale: 1.0 / factor,
-            ext_factor: 1.0,
-            attn_factor: attention_factor,
-            beta_fast,
-            beta_slow,
-            original_context: original_context as usize,
-            ..plain
-        },
-    };
-    RopeTable::new(params, rope.factors.map(|id| &vectors[id]), chunk)
 }
 
 impl<S: Storage, C: Clock> Engine<S, C> {
@@ -305,10 +288,11 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         target: Target,
         stride: usize,
     ) -> Result<(), SchedulerError> {
-        let Scratch { h, wide, summands, activations, panels, .. } = &mut self.scratch;
+        let Scratch { h, wide, inner, summands, activations, panels, .. } = &mut self.scratch;
         let out = match target {
             Target::H => &mut h[..n * stride],
             Target::Wide => &mut wide[..n * stride],
+            Target::Inner => &mut inner[..n * stride],
             Target::Summands(first) => &mut summands[first..n * stride],
             Target::Logits => &mut self.logits[..],
         };
@@ -346,6 +330,7 @@ pub(super) enum Source {
 pub(super) enum Target {
     H,
     Wide,
+    Inner,
     /// To the summand that begins so many elements behind a token's first.
     Summands(usize),
     Logits,

@@ -14,6 +14,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     pub(super) fn mixer(&mut self, layer: usize, n: usize, steps: &mut Steps) -> Result<(), SchedulerError> {
         match self.decoder.layers[layer].mixer {
             Mixer::Attention(attention) => self.attention(layer, &attention, n, steps),
+            Mixer::Latent(latent) => self.latent(layer, &latent, n, steps),
             Mixer::DeltaNet(delta) => self.delta_net(layer, &delta, n, steps),
         }
     }

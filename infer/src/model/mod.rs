@@ -2,14 +2,16 @@
 //!
 //! Read in this order: [`decoder`] (what a model is made of), [`tensors`] (its weights, in the order of the plan), [`arch`]
 //! (how each architecture maps to those), [`vectors`] and [`weights`] (how weights are reached: resident, or through the
-//! window), [`engine`] (the forward pass; what brings tokens together is in `mixer.rs`, what a token does by itself in
-//! `channel.rs`, the experts of a chunk in `routing.rs`, what recurrent layers keep in `states.rs`).
+//! window), [`engine`] (the forward pass; what brings tokens together is in `mixer.rs` and `latent.rs`, what a token does by
+//! itself in `channel.rs`, the experts of a chunk in `routing.rs`, what recurrent layers keep in `states.rs`).
 
 pub mod arch;
 mod channel;
 pub mod decoder;
 pub mod engine;
+mod latent;
 mod mixer;
+mod rope;
 mod routing;
 mod scratch;
 mod states;
@@ -50,6 +52,11 @@ pub enum ModelError {
         "tensor {name}: the experts of this file are tensors of their own, as before 2024; convert the model again"
     )]
     SeparateExperts { name: String },
+    #[error(
+        "tensor {name}: the maps to keys and to values are one tensor in this file, as before April 2025; convert the model \
+         again"
+    )]
+    JoinedMaps { name: String },
     #[error("tensor {name} is stored as {ty}, for which there is no kernel")]
     NoKernel { name: String, ty: TensorType },
 }

@@ -1,11 +1,11 @@
 //! The memory of a pass besides the weights: activations, and the shapes of the KV cache. Its size is known before it is had.
 
 use super::ModelMap;
-use super::decoder::{Channel, Decoder, DeltaNet, Mixer, Shape};
+use super::decoder::{Channel, Decoder, DeltaNet, Latent, Mixer, Shape};
 use super::routing::Routing;
 use super::states::States;
 use super::weights::Compute;
-use crate::kernels::{Activations, Formats, Isa, KvShape, KvType, Panels, attention};
+use crate::kernels::{Activations, Formats, Isa, KvShape, KvType, Panels, Width, attention};
 
 /// Activations of one chunk, token after token.
 #[derive(Debug)]
@@ -14,9 +14,9 @@ pub(super) struct Scratch {
     pub(super) x: Vec<f32>,
     /// Input or output of a block.
     pub(super) h: Vec<f32>,
-    /// What the projections of a mixer give; then the router's outputs; then gate and up.
+    /// What the projections of a mixer give, or what latents were summed to; then the router's outputs; then gate and up.
     pub(super) wide: Vec<f32>,
-    /// What a mixer gives; then act(gate) * up.
+    /// What a mixer gives, or queries as they meet latents; then act(gate) * up.
     pub(super) inner: Vec<f32>,
     /// The tokens that go to one expert, then what it gives for them.
     pub(super) gathered: Vec<f32>,
@@ -35,13 +35,17 @@ struct Widths {
     inner: usize,
     gathered: usize,
     summands: usize,
+    /// The longest input of a product.
     input: usize,
+    /// The same where each head has an input of its own.
+    head_input: Width,
 }
 
 impl Widths {
     fn of(decoder: &Decoder) -> Self {
         let shape = &decoder.shape;
-        let mut widths = Widths { wide: 0, inner: 0, gathered: 0, summands: 0, input: shape.dim };
+        let one = Width::one(shape.dim);
+        let mut widths = Widths { wide: 0, inner: 0, gathered: 0, summands: 0, input: shape.dim, head_input: one };
         for layer in &decoder.layers {
             match &layer.mixer {
                 Mixer::Attention(attention) => {
@@ -49,12 +53,15 @@ impl Widths {
                     widths.wide = widths.wide.max(shape.query_len() + gates + shape.key_len() + shape.value_len());
                     widths.summands = widths.summands.max(gates);
                     widths.inner = widths.inner.max(shape.attended_len());
+                    widths.input = widths.input.max(shape.attended_len());
                 }
                 Mixer::DeltaNet(DeltaNet { shape, .. }) => {
                     widths.wide = widths.wide.max(shape.row_len());
                     widths.summands = widths.summands.max(shape.mixed_len());
                     widths.inner = widths.inner.max(shape.value_len());
+                    widths.input = widths.input.max(shape.value_len());
                 }
+                Mixer::Latent(latent) => widths.add_latent(shape.heads, latent),
             }
             let feed_forward = match &layer.channel {
                 Channel::Dense(feed_forward) => feed_forward.width,
@@ -67,8 +74,24 @@ impl Widths {
             };
             widths.wide = widths.wide.max(2 * feed_forward);
             widths.inner = widths.inner.max(feed_forward);
+            widths.input = widths.input.max(feed_forward);
         }
-        Widths { input: widths.input.max(widths.inner), ..widths }
+        widths
+    }
+
+    fn add_latent(&mut self, heads: usize, latent: &Latent) {
+        let dims = latent.dims;
+        let short = latent.query_up.map_or(0, |up| up.rank);
+        let projected = short.max(heads * dims.query()) + dims.key();
+        self.wide = self.wide.max(projected).max(heads * dims.rank);
+        self.inner = self.inner.max(heads * dims.key().max(dims.value));
+        self.input = self.input.max(short).max(dims.plain).max(dims.rank).max(heads * dims.value);
+        self.head_input = Width { heads, cols: self.head_input.cols.max(dims.plain).max(dims.rank) };
+    }
+
+    /// What products have for inputs.
+    fn inputs(&self) -> [Width; 2] {
+        [Width::one(self.input), self.head_input]
     }
 }
 
@@ -94,7 +117,7 @@ impl Scratch {
             gathered: floats(widths.gathered),
             summands: floats(widths.summands),
             routing: Routing::new(decoder, chunk),
-            activations: Activations::new(chunk, widths.input, all_formats(map)),
+            activations: Activations::new(chunk, &widths.inputs(), all_formats(map)),
             panels: Panels::new(compute.isa, threads, widths.input),
             attention: attention::Scratch::new(threads, shape.heads, &largest_kv_shape(decoder, context)),
         }
@@ -106,9 +129,9 @@ pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize, isa: Isa
     const SAMPLE: usize = 64; // Rounding to whole cache lines evens out over some tokens.
     let (shape, widths) = (&map.decoder.shape, Widths::of(&map.decoder));
     let rope: usize = map.decoder.ropes.iter().map(|rope| rope.dims).sum();
-    let Widths { wide, inner, gathered, summands, input } = widths;
+    let forms = Activations::bytes(SAMPLE, &widths.inputs(), all_formats(map)).div_ceil(SAMPLE);
+    let Widths { wide, inner, gathered, summands, input, .. } = widths;
     let floats = (2 * shape.dim + wide + inner + gathered + summands + rope) * 4;
-    let forms = Activations::bytes(SAMPLE, input, all_formats(map)).div_ceil(SAMPLE);
     let (choices, routing) = Routing::bytes(&map.decoder);
     let largest = largest_kv_shape(&map.decoder, context);
     let scratch = attention::Scratch::bytes(threads, shape.heads, &largest) + Panels::bytes(isa, threads, input);
@@ -121,6 +144,7 @@ pub(super) fn kv_shapes(decoder: &Decoder, ty: KvType, context: usize, chunk: us
     decoder.layers.iter().map(move |layer| {
         let positions = match layer.mixer {
             Mixer::Attention(attention) => attention.window.map_or(context, |window| context.min(window + chunk - 1)),
+            Mixer::Latent(_) => context,
             Mixer::DeltaNet(_) => 0,
         };
         KvShape { ty, heads: kv_heads, key_dim: head_dim, value_dim, positions }

@@ -16,7 +16,7 @@ pub(super) struct States {
 fn len(layer: &Layer) -> usize {
     match &layer.mixer {
         Mixer::DeltaNet(delta) => delta.shape.state_len(),
-        Mixer::Attention(_) => 0,
+        Mixer::Attention(_) | Mixer::Latent(_) => 0,
     }
 }
 

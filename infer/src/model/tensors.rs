@@ -14,10 +14,12 @@ pub struct Matrix {
     pub name: String,
     /// How its elements are stored.
     pub ty: TensorType,
-    /// Outputs.
+    /// Outputs; of all heads together.
     pub rows: usize,
-    /// Inputs.
+    /// Inputs; of a head.
     pub cols: usize,
+    /// Heads, each of which has inputs of its own, that meet as many of the rows; 1 where all rows meet the same inputs.
+    pub heads: usize,
     /// How many of these there are: one, or as many as experts.
     pub copies: usize,
     /// Index of its file.
@@ -114,6 +116,27 @@ impl<'a> Tensors<'a> {
         Ok(self.push(matrix))
     }
 
+    /// The streamed weights `name` of `heads` heads, each with `rows` outputs and `cols` inputs of its own: one matrix, alone in
+    /// its step.
+    ///
+    /// # Errors
+    /// As of [`Tensors::matrix`].
+    ///
+    /// # Panics
+    /// Before the first [`Tensors::step`].
+    pub fn head_matrices(
+        &mut self,
+        name: &str,
+        heads: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Result<MatrixId, ModelError> {
+        let tensor = self.find(name)?;
+        let each = matrix(tensor, rows, cols, Some(heads))?;
+        let matrix = Matrix { rows: heads * rows, heads, copies: 1, ..each };
+        if matrix.rows > MOST_ROWS { Err(too_large(tensor, matrix.rows)) } else { Ok(self.push(matrix)) }
+    }
+
     /// The streamed weights `name` of `experts` experts, each with `rows` outputs and `cols` inputs.
     ///
     /// # Errors
@@ -200,23 +223,28 @@ impl<'a> Tensors<'a> {
     }
 }
 
-fn matrix(tensor: &Tensor, rows: usize, cols: usize, experts: Option<usize>) -> Result<Matrix, ModelError> {
-    let expected: Vec<u64> = [Some(cols), Some(rows), experts].into_iter().flatten().map(|d| d as u64).collect();
-    // One expert, or one row: trailing dimensions of 1 are not always written.
+/// `copies` is the third dimension, where there is one: experts, or heads.
+fn matrix(tensor: &Tensor, rows: usize, cols: usize, copies: Option<usize>) -> Result<Matrix, ModelError> {
+    let expected: Vec<u64> = [Some(cols), Some(rows), copies].into_iter().flatten().map(|d| d as u64).collect();
+    // One expert, one head, or one row: trailing dimensions of 1 are not always written.
     let fits = |(i, d): (usize, &u64)| tensor.dims.get(i).map_or(*d == 1 && i > 1, |found| found == d);
     if tensor.dims.len() < 2 || tensor.dims.len() > expected.len() || !expected.iter().enumerate().all(fits) {
         return Err(shape_error(tensor, &expected));
     }
     check_kernel(tensor)?;
     if rows > MOST_ROWS || tensor.row_bytes() > LONGEST_ROW {
-        return Err(ModelError::TooLarge { name: tensor.name.clone(), rows, row_bytes: tensor.row_bytes() });
+        return Err(too_large(tensor, rows));
     }
     let (name, ty, file, offset) = (tensor.name.clone(), tensor.ty, tensor.file, tensor.offset);
-    Ok(Matrix { name, ty, rows, cols, copies: experts.unwrap_or(1), file, offset })
+    Ok(Matrix { name, ty, rows, cols, heads: 1, copies: copies.unwrap_or(1), file, offset })
 }
 
 fn check_kernel(tensor: &Tensor) -> Result<(), ModelError> {
     if tensor.ty.has_kernel() { Ok(()) } else { Err(ModelError::NoKernel { name: tensor.name.clone(), ty: tensor.ty }) }
+}
+
+fn too_large(tensor: &Tensor, rows: usize) -> ModelError {
+    ModelError::TooLarge { name: tensor.name.clone(), rows, row_bytes: tensor.row_bytes() }
 }
 
 fn shape_error(tensor: &Tensor, expected: &[u64]) -> ModelError {

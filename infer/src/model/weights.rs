@@ -29,8 +29,7 @@ pub struct Compute {
 pub struct Weights<S: Storage, C: Clock> {
     scheduler: Scheduler<S, C>,
     layout: Layout,
-    /// For each matrix, its type, its inputs, and where its outputs begin among those of its step.
-    shapes: Vec<(TensorType, usize, usize)>,
+    shapes: Vec<MatrixShape>,
     embedding: Matrix,
     /// The embedding's index among the matrices, when the head is tied to it.
     tied: Option<usize>,
@@ -95,8 +94,9 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         for (_, matrices) in map.matrices_by_step() {
             let mut first_out = 0;
             for matrix in matrices {
-                shapes.push((matrix.ty, matrix.cols, first_out));
-                first_out += matrix.rows;
+                let &Matrix { ty, cols, rows, heads, .. } = matrix;
+                shapes.push(MatrixShape { ty, cols, heads, head_rows: rows / heads, first_out });
+                first_out += rows;
             }
         }
         let plan = plan(map, &layout);
@@ -131,7 +131,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
     }
 
     /// Multiplies every matrix of `step` with the activations. The outputs of one token are `stride` apart in `out`, and
-    /// those of the step's matrices follow one another.
+    /// those of the step's matrices follow one another; those of heads share the stride out evenly.
     ///
     /// Each output depends on one row and one token only, so the order in which pages arrive changes nothing.
     ///
@@ -151,11 +151,8 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         while self.scheduler.next_batch(most, &mut self.batch)? {
             // In the order of the plan, so that pages that follow one another are multiplied as one.
             self.batch.sort_unstable_by_key(|lease| lease.page());
-            let mut parts = [NO_PART; BATCH];
-            for (part, lease) in parts.iter_mut().zip(&self.batch) {
-                *part = part_of(&self.layout, &self.shapes, lease);
-            }
-            matmul(&compute.pool, compute.isa, &parts[..self.batch.len()], activations, panels, out, stride);
+            let parts = |lease| parts_of(&self.layout, &self.shapes, lease, stride);
+            multiply_parts(self.batch.iter().flat_map(parts), compute, activations, panels, out, stride);
             self.scheduler.finish_batch(&mut self.batch);
         }
         Ok(())
@@ -193,18 +190,12 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         out: &mut [f32],
         stride: usize,
     ) -> Result<(), SchedulerError> {
-        let first_out = matrices.first().map_or(0, |id| self.shapes[id.0 as usize].2);
+        let first_out = matrices.first().map_or(0, |id| self.shapes[id.0 as usize].first_out);
         let wanted = |lease: &&Lease| matrices.iter().any(|id| id.0 == self.layout.rows[lease.page().index()].tensor);
-        let mut leases = self.batch.iter().filter(wanted).peekable();
-        while leases.peek().is_some() {
-            let (mut parts, mut count) = ([NO_PART; BATCH], 0);
-            for (part, lease) in parts.iter_mut().zip(leases.by_ref()) {
-                *part = part_of(&self.layout, &self.shapes, lease);
-                part.first_out -= first_out;
-                count += 1;
-            }
-            matmul(&compute.pool, compute.isa, &parts[..count], activations, panels, out, stride);
-        }
+        let parts = |lease| parts_of(&self.layout, &self.shapes, lease, stride);
+        let parts = self.batch.iter().filter(wanted).flat_map(parts);
+        let parts = parts.map(|part| Part { first_out: part.first_out - first_out, ..part });
+        multiply_parts(parts, compute, activations, panels, out, stride);
         // Who is told of an error does not give the expert back.
         self.scheduler.tend().inspect_err(|_| self.batch.clear())
     }
@@ -258,12 +249,56 @@ impl<S: Storage, C: Clock> Weights<S, C> {
     }
 }
 
-/// What fills the room for parts that there are not.
-const NO_PART: Part<'static> = Part { ty: TensorType::F32, cols: 0, bytes: &[], first_out: 0 };
+/// How a matrix is multiplied.
+#[derive(Debug, Clone, Copy)]
+struct MatrixShape {
+    ty: TensorType,
+    cols: usize,
+    heads: usize,
+    /// Rows of each head.
+    head_rows: usize,
+    /// Where its outputs begin among those of its step.
+    first_out: usize,
+}
 
-/// A leased page as a part of a product.
-fn part_of<'a>(layout: &Layout, shapes: &[(TensorType, usize, usize)], lease: &'a Lease) -> Part<'a> {
+/// What fills the room for parts that there are not.
+const NO_PART: Part<'static> = Part { ty: TensorType::F32, cols: 0, bytes: &[], head: 0, first_out: 0 };
+
+/// A leased page as parts of a product: one for each head that it has rows of.
+fn parts_of<'a>(
+    layout: &Layout,
+    shapes: &[MatrixShape],
+    lease: &'a Lease,
+    stride: usize,
+) -> impl Iterator<Item = Part<'a>> + use<'a> {
     let rows = layout.rows[lease.page().index()];
-    let (ty, cols, first_out) = shapes[rows.tensor as usize];
-    Part { ty, cols, bytes: lease.bytes(), first_out: first_out + rows.first as usize }
+    let MatrixShape { ty, cols, heads, head_rows, first_out } = shapes[rows.tensor as usize];
+    let (first, end) = (rows.first as usize, (rows.first + rows.count) as usize);
+    let row_bytes = lease.bytes().len() / rows.count as usize;
+    (first / head_rows..end.div_ceil(head_rows)).map(move |head| {
+        let begin = head * head_rows;
+        let (from, to) = (first.max(begin), end.min(begin + head_rows));
+        let bytes = &lease.bytes()[(from - first) * row_bytes..(to - first) * row_bytes];
+        Part { ty, cols, bytes, head, first_out: first_out + head * (stride / heads) + from - begin }
+    })
+}
+
+/// Multiplies some parts at a time.
+fn multiply_parts<'a>(
+    parts: impl Iterator<Item = Part<'a>>,
+    compute: &Compute,
+    activations: &Activations,
+    panels: &mut Panels,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let mut parts = parts.peekable();
+    while parts.peek().is_some() {
+        let (mut some, mut count) = ([NO_PART; BATCH], 0);
+        for (place, part) in some.iter_mut().zip(parts.by_ref()) {
+            *place = part;
+            count += 1;
+        }
+        matmul(&compute.pool, compute.isa, &some[..count], activations, panels, out, stride);
+    }
 }

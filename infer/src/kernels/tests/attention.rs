@@ -41,6 +41,9 @@ fn cases() -> Vec<Case> {
         case([5, 1], [32, 32], 35),
         case([7, 1], [32, 32], 35),
         case([24, 2], [32, 33], 12),
+        // More heads than a task has rows, as with latents.
+        case([100, 1], [40, 32], 7),
+        Case { first: 255, ..case([67, 1], [33, 32], 258) },
         // Windows in a cache that goes round: window + batch - 1 positions, or more.
         windowed(case([2, 2], [32, 128], 200), 11, 17),
         windowed(case([4, 1], [32, 32], 110), 40, 64),

@@ -5,7 +5,7 @@
 use std::ptr::NonNull;
 
 use super::*;
-use crate::kernels::{Activations, Formats, Panels, Part, matmul};
+use crate::kernels::{Activations, Formats, Panels, Part, Width, matmul};
 
 /// Which side of a slice is guarded.
 #[derive(Debug, Clone, Copy)]
@@ -76,9 +76,9 @@ fn products_stay_within_their_slices() {
                     weights.copy_from_slice(&bytes);
                     inputs.copy_from_slice(&x);
                     let out = outputs.slice::<f32>(tokens * rows, side);
-                    let mut acts = Activations::new(tokens, cols, Formats::of(ty));
+                    let mut acts = Activations::new(tokens, &[Width::one(cols)], Formats::of(ty));
                     acts.prepare(&pool(1), isa, inputs, cols, Formats::of(ty));
-                    let part = Part { ty, cols, bytes: weights, first_out: 0 };
+                    let part = Part { ty, cols, bytes: weights, head: 0, first_out: 0 };
                     let mut panels = Panels::new(isa, 1, cols);
                     matmul(&pool(1), isa, &[part], &acts, &mut panels, out, rows);
                     if expected.is_empty() {

@@ -1,10 +1,10 @@
 //! Matrix products.
 
 use super::*;
-use crate::kernels::{Activations, Formats, Panels, Part, dequantize_row, matmul};
+use crate::kernels::{Activations, Formats, Inputs, Panels, Part, Width, dequantize_row, matmul};
 
 fn prepared(isa: Isa, x: &[f32], cols: usize, ty: TensorType) -> Activations {
-    let mut acts = Activations::new(x.len() / cols, cols, Formats::of(ty));
+    let mut acts = Activations::new(x.len() / cols, &[Width::one(cols)], Formats::of(ty));
     acts.prepare(&pool(1), isa, x, cols, Formats::of(ty));
     acts
 }
@@ -13,7 +13,7 @@ fn prepared(isa: Isa, x: &[f32], cols: usize, ty: TensorType) -> Activations {
 fn product(threads: usize, isa: Isa, ty: TensorType, cols: usize, bytes: &[u8], x: &[f32]) -> Vec<f32> {
     let rows = bytes.len() / ty.row_bytes(cols).unwrap();
     let mut out = vec![0.0; x.len() / cols * rows];
-    let part = Part { ty, cols, bytes, first_out: 0 };
+    let part = Part { ty, cols, bytes, head: 0, first_out: 0 };
     let mut panels = Panels::new(isa, threads, cols);
     matmul(&pool(threads), isa, &[part], &prepared(isa, x, cols, ty), &mut panels, &mut out, rows);
     out
@@ -87,6 +87,54 @@ fn a_token_alone_and_in_a_batch_gives_the_same_bits() {
 }
 
 #[test]
+fn each_head_meets_its_own_rows() {
+    let mut random = Random(8);
+    for ty in types() {
+        // Heads apart from each other, in rows that have something behind them; outputs with room between them.
+        let (heads, rows, cols) = (3, 5, 2 * 256);
+        let (head_stride, stride, out_head) = (cols + 7, heads * (cols + 7) + 11, rows + 2);
+        let bytes = paint(ty, heads * rows * cols / ty.block_len(), Paint::Plain, &mut random);
+        let of_head = |head: usize| &bytes[head * bytes.len() / heads..][..bytes.len() / heads];
+        for tokens in [1, 3, 9, 16, 21] {
+            let x = random.floats(tokens * stride);
+            let width = Width { heads, cols };
+            let inputs = Inputs { x: &x, stride, head_stride, width };
+            for isa in Isa::available() {
+                let mut acts = Activations::new(21, &[width], Formats::of(ty));
+                acts.prepare_inputs(&pool(2), isa, &inputs, Formats::of(ty));
+                // Each head in two parts, all of them in some order.
+                let row = ty.row_bytes(cols).unwrap();
+                let mut parts = Vec::new();
+                for head in 0..heads {
+                    let (first, second) = of_head(head).split_at(2 * row);
+                    let part = Part { ty, cols, bytes: first, head, first_out: head * out_head };
+                    parts.insert(random.below(parts.len() + 1), part);
+                    let part = Part { bytes: second, first_out: part.first_out + 2, ..part };
+                    parts.insert(random.below(parts.len() + 1), part);
+                }
+                let mut out = vec![7.0; tokens * heads * out_head];
+                let mut panels = Panels::new(isa, 2, cols);
+                matmul(&pool(2), isa, &parts, &acts, &mut panels, &mut out, heads * out_head);
+                for head in 0..heads {
+                    let alone: Vec<f32> =
+                        x.chunks(stride).flat_map(|x| &x[head * head_stride..][..cols]).copied().collect();
+                    let expected = product(1, isa, ty, cols, of_head(head), &alone);
+                    for (t, expected) in expected.chunks(rows).enumerate() {
+                        let got = &out[(t * heads + head) * out_head..][..out_head];
+                        assert_eq!(
+                            bits(&got[..rows]),
+                            bits(expected),
+                            "{isa} {ty}, token {t} of {tokens}, head {head}"
+                        );
+                        assert_eq!(got[rows..], [7.0; 2]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn agrees_with_naive_arithmetic() {
     let mut random = Random(3);
     for ty in types() {
@@ -139,14 +187,14 @@ fn neither_parts_nor_threads_nor_neighbours_matter() {
     // More rows than a piece, so that the pool has something to share.
     let (cols, rows, tokens, stride) = (512, 700, 3, 1500);
     let x = random.floats(tokens * cols);
-    let mut acts = Activations::new(tokens, cols, Formats::Q8 | Formats::Q8K | Formats::FLOAT);
+    let mut acts = Activations::new(tokens, &[Width::one(cols)], Formats::Q8 | Formats::Q8K | Formats::FLOAT);
     acts.prepare(&pool(2), Isa::detect(), &x, cols, Formats::Q8 | Formats::Q8K | Formats::FLOAT);
     for (a, b) in [(TensorType::Q4_K, TensorType::Q6_K), (TensorType::Q4_0, TensorType::F16)] {
         let paint = |ty: TensorType, random: &mut Random| paint(ty, rows * cols / ty.block_len(), Paint::Plain, random);
         let (a_bytes, b_bytes) = (paint(a, &mut random), paint(b, &mut random));
         let whole = [
-            Part { ty: a, cols, bytes: &a_bytes, first_out: 10 },
-            Part { ty: b, cols, bytes: &b_bytes, first_out: 10 + rows },
+            Part { ty: a, cols, bytes: &a_bytes, head: 0, first_out: 10 },
+            Part { ty: b, cols, bytes: &b_bytes, head: 0, first_out: 10 + rows },
         ];
         let mut expected = vec![7.0; tokens * stride];
         let none = &mut Panels::new(Isa::Portable, 1, cols);
@@ -203,11 +251,11 @@ fn rows_may_begin_at_any_byte() {
 
 #[test]
 fn nothing_to_do_is_fine() {
-    let (pool, mut acts) = (pool(2), Activations::new(2, 256, Formats::Q8));
+    let (pool, mut acts) = (pool(2), Activations::new(2, &[Width::one(256)], Formats::Q8));
     acts.prepare(&pool, Isa::Portable, &[1.0; 512], 256, Formats::Q8);
     let none = &mut Panels::new(Isa::Portable, 2, 256);
     matmul(&pool, Isa::Portable, &[], &acts, none, &mut [], 0);
-    let empty = Part { ty: TensorType::Q4_0, cols: 256, bytes: &[], first_out: 0 };
+    let empty = Part { ty: TensorType::Q4_0, cols: 256, bytes: &[], head: 0, first_out: 0 };
     matmul(&pool, Isa::Portable, &[empty, empty], &acts, none, &mut [], 0);
     acts.prepare(&pool, Isa::Portable, &[], 256, Formats::Q8);
     matmul(&pool, Isa::Portable, &[Part { bytes: &[0; 144], ..empty }], &acts, none, &mut [], 1);
@@ -216,9 +264,9 @@ fn nothing_to_do_is_fine() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let pool = pool(1);
-    let mut acts = Activations::new(2, 256, Formats::Q8);
+    let mut acts = Activations::new(2, &[Width::one(256)], Formats::Q8);
     acts.prepare(&pool, Isa::Portable, &[1.0; 512], 256, Formats::Q8);
-    let part = Part { ty: TensorType::Q4_0, cols: 256, bytes: &[0; 144], first_out: 0 };
+    let part = Part { ty: TensorType::Q4_0, cols: 256, bytes: &[0; 144], head: 0, first_out: 0 };
     let refused = |part: Part<'_>, out: usize, stride: usize| {
         let attempt = || {
             let none = &mut Panels::new(Isa::Portable, 1, 256);
@@ -229,6 +277,7 @@ fn what_does_not_fit_is_refused() {
     assert!(!refused(part, 2, 1));
     assert!(refused(part, 1, 1), "output too short");
     assert!(refused(Part { first_out: 1, ..part }, 2, 1), "beyond the stride");
+    assert!(refused(Part { head: 1, ..part }, 2, 1), "a head that there is not");
     assert!(refused(Part { bytes: &[0; 143], ..part }, 2, 1), "part of a row");
     assert!(refused(Part { cols: 128, bytes: &[0; 72], ..part }, 2, 1), "other columns");
     assert!(refused(Part { ty: TensorType::Q6_K, bytes: &[0; 210], ..part }, 2, 1), "form not prepared");

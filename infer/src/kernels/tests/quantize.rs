@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::*;
-use crate::kernels::{Activations, Formats};
+use crate::kernels::{Activations, Formats, Width};
 
 /// All numbers of a token in both forms.
 #[derive(Debug, PartialEq)]
@@ -13,7 +13,7 @@ struct Token {
 }
 
 fn quantize(isa: Isa, x: &[f32]) -> Token {
-    let mut acts = Activations::new(1, x.len(), Formats::Q8 | Formats::Q8K);
+    let mut acts = Activations::new(1, &[Width::one(x.len())], Formats::Q8 | Formats::Q8K);
     acts.prepare(&pool(1), isa, x, x.len(), Formats::Q8 | Formats::Q8K);
     let (q8, q8k) = (acts.q8(0), acts.q8k(0));
     Token {
@@ -106,7 +106,7 @@ fn nothing_is_left_of_earlier_activations() {
     let pool = pool(1);
     let formats = Formats::FLOAT | Formats::Q8 | Formats::Q8K;
     for isa in Isa::available() {
-        let mut acts = Activations::new(3, 4096, formats);
+        let mut acts = Activations::new(3, &[Width::one(4096)], formats);
         acts.prepare(&pool, isa, &vec![1.0; 3 * 4096], 4096, formats);
         acts.prepare(&pool, isa, &[1.0; 2 * 40], 40, formats);
         assert_eq!((acts.tokens(), acts.cols(), acts.formats()), (2, 40, formats));
@@ -121,6 +121,6 @@ fn nothing_is_left_of_earlier_activations() {
             assert_eq!(q8k.scales[0][1..], [0.0; 7]);
         }
     }
-    assert_eq!(Activations::bytes(0, 4096, formats), 0);
-    assert!(Activations::bytes(3, 4096, formats) > 3 * 4096 * 6);
+    assert_eq!(Activations::bytes(0, &[Width::one(4096)], formats), 0);
+    assert!(Activations::bytes(3, &[Width::one(4096)], formats) > 3 * 4096 * 6);
 }

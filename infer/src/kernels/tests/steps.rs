@@ -1,7 +1,7 @@
 //! The steps between matrix products, against the operations that they are made of.
 
 use super::*;
-use crate::kernels::steps::{self, Activation, Gate, Heads, Residual};
+use crate::kernels::steps::{self, Activation, Columns, Gate, Heads, Residual};
 use crate::kernels::{RopeParams, RopeStyle, RopeTable, ops};
 
 /// Calls with every level and with 1 to 3 threads.
@@ -123,5 +123,36 @@ fn heads() {
                 });
             }
         }
+    }
+}
+
+#[test]
+fn columns_of_heads() {
+    for tokens in [1, 5, 700] {
+        // Three heads of 10: the first 6 are normed, the last 4 turned. Around them other columns.
+        let (row, columns, head) = (37, 2..32, 10);
+        let mut random = Random(tokens as u64);
+        let (x, bias, weight) = (random.floats(tokens * row), random.floats(30), random.floats(6));
+        let mut rope = RopeTable::new(RopeParams::new(RopeStyle::Norm, 4, 100.0), None, tokens);
+        rope.set_positions(3, tokens);
+        let mut expected = x.clone();
+        for (token, row) in expected.chunks_exact_mut(row).enumerate() {
+            ops::add(&mut row[columns.clone()], &bias);
+            for head in row[columns.clone()].chunks_exact_mut(head) {
+                ops::rms_norm_in_place(&mut head[..6], &weight, 1e-5);
+                rope.apply(token, &mut head[6..], 4);
+            }
+        }
+        let (norm, bias, rope) = (Some((&weight[..], 1e-5)), Some(&bias[..]), Some(&rope));
+        let prepare = Columns { row, columns, head, bias, norm, rope };
+        everywhere(|pool, isa| {
+            let mut rows = x.clone();
+            prepare.prepare(pool, isa, &mut rows);
+            assert!(bits(&rows) == bits(&expected), "{isa} {pool:?} {tokens}");
+            let nothing = Columns { bias: None, norm: None, rope: None, ..prepare.clone() };
+            let mut rows = x.clone();
+            nothing.prepare(pool, isa, &mut rows);
+            assert!(bits(&rows) == bits(&x));
+        });
     }
 }

@@ -3,6 +3,7 @@
 //! What most architectures share (names of tensors and keys, the usual block) is here; a file says only how its
 //! architecture differs.
 
+mod deepseek2;
 mod delta_net;
 mod gemma3;
 mod glm4moe;
@@ -30,7 +31,7 @@ use super::decoder::{
 use super::tensors::Tensors;
 
 /// The architectures by the name that a file gives in `general.architecture`.
-const ARCHITECTURES: [(&str, Describer); 11] = [
+const ARCHITECTURES: [(&str, Describer); 12] = [
     ("llama", llama::describe),
     ("qwen2", qwen2::describe),
     ("qwen3", qwen3::describe),
@@ -42,6 +43,7 @@ const ARCHITECTURES: [(&str, Describer); 11] = [
     ("glm4moe", glm4moe::describe),
     ("qwen3next", qwen3next::describe),
     ("qwen35moe", qwen35moe::describe),
+    ("deepseek2", deepseek2::describe),
 ];
 
 type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
@@ -325,6 +327,15 @@ impl Describe {
         Ok(FeedForward { norm, gate, up, down, width, activation, post_norm })
     }
 
+    fn channel(&self, tensors: &mut Tensors<'_>, layer: usize, feed: Feed) -> Result<Channel, ModelError> {
+        match feed {
+            Feed::Dense { width, activation } => {
+                self.feed_forward(tensors, layer, width, activation).map(Channel::Dense)
+            }
+            Feed::Experts(mixture) => self.experts(tensors, layer, &mixture).map(Channel::Experts),
+        }
+    }
+
     /// All layers, in order; `feed` says what layer `i` does with each token, and `adjust` how its attention differs from the
     /// usual.
     fn layers(
@@ -341,13 +352,7 @@ impl Describe {
                     }
                     _ => Mixer::Attention(adjust(i, self.attention(tensors, i)?)),
                 };
-                let channel = match feed(i) {
-                    Feed::Dense { width, activation } => {
-                        Channel::Dense(self.feed_forward(tensors, i, width, activation)?)
-                    }
-                    Feed::Experts(mixture) => Channel::Experts(self.experts(tensors, i, &mixture)?),
-                };
-                Ok(Layer { mixer, channel })
+                Ok(Layer { mixer, channel: self.channel(tensors, i, feed(i))? })
             })
             .collect()
     }

@@ -67,7 +67,23 @@ impl Hyper<'_> {
         Ok((self.feed_forward_length()? / chosen).max(1))
     }
 
-    /// The choice in groups, if there is more than one.
+    /// How experts are scored, if the file says it.
+    pub(super) fn expert_scoring(&self, usual: Scoring) -> Result<Scoring, ModelError> {
+        let name = "expert_gating_func";
+        if !self.has(name) {
+            return Ok(usual);
+        }
+        let key = self.key(name);
+        match self.metadata.u64(&key)? {
+            0 => Ok(usual),
+            1 => Ok(Scoring::Softmax),
+            2 => Ok(Scoring::Sigmoid),
+            3 => Ok(Scoring::SoftmaxOfChosen),
+            other => Err(ModelError::Hyperparameter { key, value: other.to_string(), expected: "0 to 3".to_owned() }),
+        }
+    }
+
+    /// The choice in groups, if there is more than one, each of which is as good as its two best.
     pub(super) fn expert_groups(&self, mixture: &Mixture) -> Result<Option<Groups>, ModelError> {
         let name = "expert_group_count";
         let count = self.size_or(name, Groups::MOST, 1)?;
@@ -85,7 +101,7 @@ impl Hyper<'_> {
         if chosen * (mixture.count / count) < mixture.chosen {
             return wrong(name, chosen, format!("enough groups for {} experts", mixture.chosen));
         }
-        Ok(Some(Groups { count, chosen }))
+        Ok(Some(Groups { count, chosen, best: 2 }))
     }
 
     /// Width of the shared expert; 0 and none are the same.
