@@ -215,7 +215,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
 
     /// x += output(attend(rope(norm(query(h))), rope(norm(key(h))), value(h))), with h = norm(x).
     fn attention(&mut self, layer: usize, rule: Attention, n: usize, steps: &mut Steps) -> Result<(), EngineError> {
-        let Attention { norm, query, key, value, query_norm, key_norm, rope, window, output, post_norm } = rule;
+        let Attention { norm, query, key, value, query_norm, key_norm, rope, output, post_norm, .. } = rule;
         let shape = self.decoder.shape;
         let (q_len, k_len) = (shape.query_len(), shape.key_len());
         let stride = q_len + k_len + shape.value_len();
@@ -243,7 +243,8 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             heads: shape.heads,
             scale: self.decoder.attention_scale,
             softcap: self.decoder.attention_softcap,
-            window,
+            window: rule.window,
+            sinks: vector(vectors, rule.sinks),
         };
         let out = &mut inner[..n * shape.attended_len()];
         attention::attend(

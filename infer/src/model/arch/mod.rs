@@ -5,6 +5,7 @@
 
 mod gemma3;
 mod glm4moe;
+mod gpt_oss;
 mod granitemoe;
 mod llama;
 mod moe;
@@ -25,7 +26,7 @@ use super::decoder::{
 use super::tensors::Tensors;
 
 /// The architectures by the name that a file gives in `general.architecture`.
-const ARCHITECTURES: [(&str, Describer); 9] = [
+const ARCHITECTURES: [(&str, Describer); 10] = [
     ("llama", llama::describe),
     ("qwen2", qwen2::describe),
     ("qwen3", qwen3::describe),
@@ -35,6 +36,7 @@ const ARCHITECTURES: [(&str, Describer); 9] = [
     ("olmoe", olmoe::describe),
     ("granitemoe", granitemoe::describe),
     ("glm4moe", glm4moe::describe),
+    ("gpt-oss", gpt_oss::describe),
 ];
 
 type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
@@ -274,12 +276,14 @@ struct Describe {
     post_norms: bool,
     /// The name of the norm before the feed-forward.
     ffn_norm: &'static str,
+    /// Whether each query head has a sink.
+    sinks: bool,
 }
 
 impl Describe {
     /// As most are.
     fn usual(shape: Shape) -> Self {
-        Describe { shape, head_norms: HeadNorms::None, post_norms: false, ffn_norm: "ffn_norm" }
+        Describe { shape, head_norms: HeadNorms::None, post_norms: false, ffn_norm: "ffn_norm", sinks: false }
     }
 
     fn linear(&self, tensors: &mut Tensors<'_>, name: &str, rows: usize, cols: usize) -> Result<Linear, ModelError> {
@@ -289,8 +293,8 @@ impl Describe {
         })
     }
 
-    /// A norm that an architecture either has in every layer or does not have.
-    fn norm_if(has: bool, tensors: &mut Tensors<'_>, name: &str, len: usize) -> Result<Option<VectorId>, ModelError> {
+    /// A vector that an architecture either has in every layer or does not have.
+    fn vector_if(has: bool, tensors: &mut Tensors<'_>, name: &str, len: usize) -> Result<Option<VectorId>, ModelError> {
         has.then(|| tensors.vector(name, len)).transpose()
     }
 
@@ -305,16 +309,17 @@ impl Describe {
                 HeadNorms::Each | HeadNorms::None => [shape.head_dim; 2],
             },
         );
-        let query_norm = Self::norm_if(norms, tensors, &name("attn_q_norm.weight"), query_norm)?;
-        let key_norm = Self::norm_if(norms, tensors, &name("attn_k_norm.weight"), key_norm)?;
-        let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_attention_norm.weight"), shape.dim)?;
+        let query_norm = Self::vector_if(norms, tensors, &name("attn_q_norm.weight"), query_norm)?;
+        let key_norm = Self::vector_if(norms, tensors, &name("attn_k_norm.weight"), key_norm)?;
+        let post_norm = Self::vector_if(self.post_norms, tensors, &name("post_attention_norm.weight"), shape.dim)?;
+        let sinks = Self::vector_if(self.sinks, tensors, &name("attn_sinks.weight"), shape.heads)?;
         tensors.step();
         let query = self.linear(tensors, &name("attn_q"), shape.query_len(), shape.dim)?;
         let key = self.linear(tensors, &name("attn_k"), shape.key_len(), shape.dim)?;
         let value = self.linear(tensors, &name("attn_v"), shape.value_len(), shape.dim)?;
         tensors.step();
         let output = self.linear(tensors, &name("attn_output"), shape.dim, shape.attended_len())?;
-        Ok(Attention { norm, query, key, value, query_norm, key_norm, rope: 0, window: None, output, post_norm })
+        Ok(Attention { norm, query, key, value, query_norm, key_norm, rope: 0, window: None, sinks, output, post_norm })
     }
 
     fn feed_forward(
@@ -327,7 +332,7 @@ impl Describe {
         let shape = &self.shape;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let norm = tensors.vector(&name(&format!("{}.weight", self.ffn_norm)), shape.dim)?;
-        let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), shape.dim)?;
+        let post_norm = Self::vector_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), shape.dim)?;
         tensors.step();
         let gate = self.linear(tensors, &name("ffn_gate"), width, shape.dim)?;
         let up = self.linear(tensors, &name("ffn_up"), width, shape.dim)?;
