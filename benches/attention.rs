@@ -17,7 +17,7 @@ const DIM: usize = 128;
 const FFN: usize = 8960;
 const PROMPT: usize = 512;
 
-const ATTENTION: Attention = Attention { heads: HEADS, scale: 0.088_388, softcap: None, window: None };
+const ATTENTION: Attention<'_> = Attention { heads: HEADS, scale: 0.088_388, softcap: None, window: None, sinks: None };
 
 fn floats(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i as f32 * 0.37).sin()).collect()

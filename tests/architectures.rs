@@ -276,7 +276,7 @@ mod refused {
         assert_eq!(
             spoilt_key("general.architecture", Str("mamba")),
             "general.architecture is 'mamba', which forebay does not run; it runs llama, qwen2, qwen3, gemma3, \
-             qwen2moe, qwen3moe, olmoe, granitemoe, glm4moe, qwen3next, qwen35moe, deepseek2"
+             qwen2moe, qwen3moe, olmoe, granitemoe, glm4moe, qwen3next, qwen35moe, deepseek2, gpt-oss"
         );
         let error = spoilt("llama", |tiny| tiny.unset("general.architecture"));
         assert_eq!(error, "key \"general.architecture\" is missing");

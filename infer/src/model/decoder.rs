@@ -86,6 +86,9 @@ pub struct Attention {
     pub rope: usize,
     /// Positions that a query sees, itself included; `None` for all before it.
     pub window: Option<usize>,
+    /// For each query head the logit of a sink: it takes part in the softmax, and what it takes is not given to any position
+    /// (Xiao et al. 2023; gpt-oss).
+    pub sinks: Option<VectorId>,
     /// Output projection.
     pub output: Linear,
     /// RMSNorm after, before the residual sum.

@@ -133,6 +133,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             scale: self.decoder.attention_scale,
             softcap: self.decoder.attention_softcap,
             window: None,
+            sinks: None,
         };
         let Scratch { wide, inner, attention: scratch, .. } = &mut self.scratch;
         let (queries, stride) = (&inner[..n * shape.query_len()], shape.query_len());

@@ -71,6 +71,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             scale: self.decoder.attention_scale,
             softcap: self.decoder.attention_softcap,
             window: rule.window,
+            sinks: vector(vectors, rule.sinks),
         };
         attention::attend(
             &compute.pool,

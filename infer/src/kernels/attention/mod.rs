@@ -17,8 +17,14 @@
 //!
 //! Then the segments come together in their order: `(M, S, O)` is what the first one gives, and with each other one, and
 //! with `N` the larger of `M` and `max`, `old = exp(M - N)` and `new = exp(max - N)`, it becomes, element by element,
-//! `(N, fma(sum, new, S * old), fma(out, new, O * old))`. In the end the accumulators of `S` are folded
-//! ([`fold32`](super::order::fold32)) and summed ([`tree8`](super::order::tree8)), and the result is `O * (1 / S)`.
+//! `(N, fma(sum, new, S * old), fma(out, new, O * old))`.
+//!
+//! Where the head has a sink, whose logit is `s`, that comes after the last segment: one more score, whose value is zero. With
+//! `N` the larger of `M` and `s`, `old = exp(M - N)` and `new = exp(s - N)`, it becomes `(N, S * old, O * old)`, and then `new`
+//! is added to the first accumulator of `S`.
+//!
+//! In the end the accumulators of `S` are folded ([`fold32`](super::order::fold32)) and summed
+//! ([`tree8`](super::order::tree8)), and the result is `O * (1 / S)`.
 //!
 //! None of it depends on how many tokens are in the batch, so a prompt in pieces gives the same bits as in one; nor on how
 //! many heads or tokens a kernel takes at a time, nor on who does which segment.
@@ -50,7 +56,7 @@ const MOST_ROWS: usize = 12;
 
 /// What attention of a layer depends on besides its inputs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Attention {
+pub struct Attention<'a> {
     /// Heads of queries, a multiple of the heads of keys: each of those serves as many neighbouring query heads.
     pub heads: usize,
     /// What the scores are multiplied by.
@@ -59,6 +65,8 @@ pub struct Attention {
     pub softcap: Option<f32>,
     /// How many positions a token sees, its own included; all where there is none.
     pub window: Option<usize>,
+    /// The logit of each head's sink, a score that takes its share of the weights and gives nothing.
+    pub sinks: Option<&'a [f32]>,
 }
 
 /// The memory that [`attend`] works in.
@@ -143,7 +151,7 @@ impl Scratch {
 pub fn attend(
     pool: &Pool,
     isa: Isa,
-    attention: &Attention,
+    attention: &Attention<'_>,
     cache: &KvCache,
     layer: usize,
     position: usize,
@@ -161,6 +169,7 @@ pub fn attend(
         return;
     }
     assert!(query_row <= stride && (tokens - 1) * stride + query_row <= queries.len(), "queries of {tokens} tokens");
+    assert!(attention.sinks.is_none_or(|sinks| sinks.len() == heads), "not a sink for each of {heads} heads");
     let end = position + tokens;
     let begin = attention.window.map_or(0, |window| (position + 1).saturating_sub(window));
     assert!(end - begin <= shape.tiles() * LANES, "{} positions of {} that are kept", end - begin, shape.positions);
@@ -172,6 +181,7 @@ pub fn attend(
         isa,
         window: attention.window,
         scores: Scores { scale: attention.scale, softcap: attention.softcap },
+        sinks: attention.sinks,
         shape,
         group: heads / shape.heads,
         position,

@@ -337,15 +337,27 @@ impl Work for Merge<'_> {
     }
 }
 
-/// Makes the output of a row: the values over the sum of the weights.
-pub(super) struct Finish<'a>(pub(super) Results<'a>);
+/// Makes the output of a row, when all segments are in its results: the values over the sum of the weights.
+pub(super) struct Finish<'a> {
+    pub(super) results: Results<'a>,
+    /// The logit of the head's sink.
+    pub(super) sink: Option<f32>,
+}
 
 impl<'a> Work for Finish<'a> {
     type Output = &'a [Lanes];
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> &'a [Lanes] {
-        let Self(Results { sums, out, .. }) = self;
+        let Self { results: Results { max, sums, out }, sink } = self;
+        if let Some(sink) = sink {
+            let largest = if sink > *max { sink } else { *max };
+            let (old, new) = (math::exp(*max - largest), math::exp(sink - largest));
+            for x in sums.iter_mut().chain(out.as_flattened_mut()) {
+                *x *= old;
+            }
+            sums[0] += new;
+        }
         let inverse = 1.0 / tree8(fold32(sums));
         for x in out.as_flattened_mut() {
             *x *= inverse;

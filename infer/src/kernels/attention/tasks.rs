@@ -18,6 +18,7 @@ pub(super) struct Call<'a> {
     pub(super) isa: Isa,
     pub(super) window: Option<usize>,
     pub(super) scores: Scores,
+    pub(super) sinks: Option<&'a [f32]>,
     pub(super) shape: KvShape,
     /// Heads of queries for each head of keys and values.
     pub(super) group: usize,
@@ -271,7 +272,7 @@ impl Call<'_> {
     /// Writes the output of a head.
     fn put<S: Simd>(&self, simd: S, token: usize, head: usize, results: Results<'_>) {
         let dim = self.shape.value_dim;
-        let out = simd.run(Finish(results));
+        let out = simd.run(Finish { results, sink: self.sinks.map(|sinks| sinks[head]) });
         self.out.set_all((token * self.group * self.shape.heads + head) * dim, &out.as_flattened()[..dim]);
     }
 }

@@ -6,7 +6,7 @@ use crate::kernels::{KvCache, KvShape, KvType};
 
 #[derive(Clone)]
 struct Case {
-    attention: Attention,
+    attention: Attention<'static>,
     shape: KvShape,
     /// Positions.
     tokens: usize,
@@ -14,7 +14,9 @@ struct Case {
     first: usize,
 }
 
-const PLAIN: Attention = Attention { heads: 6, scale: 0.125, softcap: None, window: None };
+const PLAIN: Attention<'_> = Attention { heads: 6, scale: 0.125, softcap: None, window: None, sinks: None };
+/// Small and large beside the scores, and beyond what an exponential can tell from them.
+const SINKS: [f32; 8] = [0.5, -3.0, 4.0, 9.0, -200.0, 1.0, 0.0, 40.0];
 
 fn case(heads: [usize; 2], [key_dim, value_dim]: [usize; 2], tokens: usize) -> Case {
     let [heads, kv_heads] = heads;
@@ -25,6 +27,11 @@ fn case(heads: [usize; 2], [key_dim, value_dim]: [usize; 2], tokens: usize) -> C
 fn windowed(mut case: Case, window: usize, positions: usize) -> Case {
     case.attention.window = Some(window);
     case.shape.positions = positions;
+    case
+}
+
+fn with_sinks(mut case: Case) -> Case {
+    case.attention.sinks = Some(&SINKS[..case.attention.heads]);
     case
 }
 
@@ -52,6 +59,11 @@ fn cases() -> Vec<Case> {
         Case { first: 690, ..case([6, 2], [64, 40], 700) },
         Case { first: 505, ..case([2, 2], [32, 32], 520) },
         Case { first: 1000, ..windowed(case([8, 2], [32, 32], 1014), 300, 310) },
+        // Sinks: after one segment, after several, and with a window and a soft cap.
+        with_sinks(case([6, 2], [40, 33], 40)),
+        with_sinks(Case { first: 690, ..case([8, 1], [64, 40], 700) }),
+        with_sinks(Case { first: 600, ..windowed(case([6, 3], [32, 32], 607), 300, 306) }),
+        with_sinks(Case { attention: softcap, ..case([6, 2], [32, 32], 40) }),
     ];
     let types = |case: Case| KvType::ALL.map(|ty| Case { shape: KvShape { ty, ..case.shape }, ..case.clone() });
     cases.into_iter().flat_map(types).collect()
@@ -136,7 +148,7 @@ fn naive(case: &Case, [queries, keys, values]: &[Vec<f32>; 3], t: usize, head: u
     let begin = attention.window.map_or(0, |window| (t + 1).saturating_sub(window));
     let query = &queries[(t * attention.heads + head) * shape.key_dim..][..shape.key_dim];
     let mut sums = vec![0.0; shape.value_dim];
-    let mut total = 0.0;
+    let mut total = attention.sinks.map_or(0.0, |sinks| f64::from(sinks[head]).exp());
     for p in begin..=t {
         let key = &keys[(p * shape.heads + kv) * shape.key_dim..][..shape.key_dim];
         let value = &values[(p * shape.heads + kv) * shape.value_dim..][..shape.value_dim];
@@ -179,7 +191,7 @@ fn agrees_with_naive_arithmetic() {
 fn values_that_are_no_numbers_come_through_as_such() {
     for ty in KvType::ALL {
         let shape = KvShape { ty, heads: 1, key_dim: 8, value_dim: 8, positions: 300 };
-        let attention = Attention { heads: 1, scale: 1.0, softcap: None, window: None };
+        let attention = Attention { heads: 1, scale: 1.0, ..PLAIN };
         for isa in Isa::available() {
             for bad in [f32::NAN, f32::INFINITY, 1e30] {
                 for (bad_key, at) in [(true, 2), (false, 2), (true, 299), (false, 298)] {
@@ -202,7 +214,7 @@ fn values_that_are_no_numbers_come_through_as_such() {
 #[test]
 fn scores_of_minus_infinity_weigh_nothing_beside_others_and_infinite_ones_are_no_numbers() {
     let shape = KvShape { ty: KvType::F16, heads: 1, key_dim: 1, value_dim: 1, positions: 600 };
-    let attention = Attention { heads: 1, scale: 1.0, softcap: None, window: None };
+    let attention = Attention { heads: 1, scale: 1.0, ..PLAIN };
     for isa in Isa::available() {
         let run = |low: &dyn Fn(usize) -> bool| {
             let mut cache = KvCache::new([shape]);
@@ -224,7 +236,7 @@ fn scores_of_minus_infinity_weigh_nothing_beside_others_and_infinite_ones_are_no
 #[test]
 fn what_does_not_fit_is_refused() {
     let shape = KvShape { ty: KvType::F16, heads: 2, key_dim: 4, value_dim: 4, positions: 32 };
-    let refused = |attention: Attention, position: usize, queries: usize, out: usize, scratch: usize| {
+    let refused = |attention: Attention<'_>, position: usize, queries: usize, out: usize, scratch: usize| {
         let cache = KvCache::new([shape]);
         let (pool, isa) = (pool(1), Isa::Portable);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -243,4 +255,34 @@ fn what_does_not_fit_is_refused() {
     assert!(refused(fits, 30, 31, 32, 32), "too few queries");
     assert!(refused(fits, 30, 32, 31, 32), "half a row of outputs");
     assert!(refused(fits, 30, 32, 32, 0), "too small a scratch");
+    assert!(!refused(Attention { sinks: Some(&SINKS[..4]), ..fits }, 30, 32, 32, 32));
+    assert!(refused(Attention { sinks: Some(&SINKS[..3]), ..fits }, 30, 32, 32, 32), "too few sinks");
+}
+
+#[test]
+fn a_sink_takes_its_share_of_what_is_seen() {
+    let shape = KvShape { ty: KvType::F16, heads: 1, key_dim: 1, value_dim: 1, positions: 600 };
+    for isa in Isa::available() {
+        let run = |threads: usize, key: f32, sink: Option<f32>| {
+            let mut cache = KvCache::new([shape]);
+            (0..600).for_each(|p| cache.store(isa, 0, p, &[key], &[2.0 + (p % 7) as f32]));
+            let sinks = sink.map(|sink| [sink]);
+            let attention = Attention { heads: 1, scale: 1.0, sinks: sinks.as_ref().map(|s| &s[..]), ..PLAIN };
+            let (mut out, mut scratch) = ([0.0], Scratch::new(threads, 1, &shape));
+            attend(&pool(threads), isa, &attention, &cache, 0, 599, &[1.0], 1, &mut scratch, &mut out);
+            out[0]
+        };
+        for threads in [1, 2] {
+            // One that weighs nothing changes no bit; one as heavy as all positions together halves.
+            let alone = run(threads, 0.5, None);
+            assert_eq!(run(threads, 0.5, Some(f32::NEG_INFINITY)).to_bits(), alone.to_bits());
+            assert_eq!(run(threads, 0.5, Some(-150.0)).to_bits(), alone.to_bits());
+            let half = run(threads, 0.5, Some(0.5 + 600f32.ln()));
+            assert!((half - alone / 2.0).abs() < 1e-5 * alone, "{half} and {alone}");
+            // All to the sink.
+            assert_eq!(run(threads, 0.5, Some(200.0)), 0.0);
+            assert_eq!(run(threads, f32::NEG_INFINITY, Some(0.0)), 0.0);
+            assert!(run(threads, 0.5, Some(f32::NAN)).is_nan() && run(threads, 0.5, Some(f32::INFINITY)).is_nan());
+        }
+    }
 }

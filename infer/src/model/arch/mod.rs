@@ -7,6 +7,7 @@ mod deepseek2;
 mod delta_net;
 mod gemma3;
 mod glm4moe;
+mod gpt_oss;
 mod granitemoe;
 mod layers;
 mod llama;
@@ -31,7 +32,7 @@ use super::decoder::{
 use super::tensors::Tensors;
 
 /// The architectures by the name that a file gives in `general.architecture`.
-const ARCHITECTURES: [(&str, Describer); 12] = [
+const ARCHITECTURES: [(&str, Describer); 13] = [
     ("llama", llama::describe),
     ("qwen2", qwen2::describe),
     ("qwen3", qwen3::describe),
@@ -44,6 +45,7 @@ const ARCHITECTURES: [(&str, Describer); 12] = [
     ("qwen3next", qwen3next::describe),
     ("qwen35moe", qwen35moe::describe),
     ("deepseek2", deepseek2::describe),
+    ("gpt-oss", gpt_oss::describe),
 ];
 
 type Describer = fn(&Hyper<'_>, &mut Tensors<'_>) -> Result<Decoder, ModelError>;
@@ -262,13 +264,15 @@ struct Describe {
     gated: bool,
     /// Which layers have a recurrence instead of attention.
     recurrent: Option<Recurrent>,
+    /// Whether each query head has a sink.
+    sinks: bool,
 }
 
 impl Describe {
     /// As most are.
     fn usual(shape: Shape) -> Self {
         let (head_norms, ffn_norm) = (HeadNorms::None, "ffn_norm");
-        Describe { shape, head_norms, post_norms: false, ffn_norm, gated: false, recurrent: None }
+        Describe { shape, head_norms, post_norms: false, ffn_norm, gated: false, recurrent: None, sinks: false }
     }
 
     fn linear(&self, tensors: &mut Tensors<'_>, name: &str, rows: usize, cols: usize) -> Result<Linear, ModelError> {
@@ -278,8 +282,8 @@ impl Describe {
         })
     }
 
-    /// A norm that an architecture either has in every layer or does not have.
-    fn norm_if(has: bool, tensors: &mut Tensors<'_>, name: &str, len: usize) -> Result<Option<VectorId>, ModelError> {
+    /// A vector that an architecture either has in every layer or does not have.
+    fn vector_if(has: bool, tensors: &mut Tensors<'_>, name: &str, len: usize) -> Result<Option<VectorId>, ModelError> {
         has.then(|| tensors.vector(name, len)).transpose()
     }
 
@@ -294,9 +298,10 @@ impl Describe {
                 HeadNorms::Each | HeadNorms::None => [shape.head_dim; 2],
             },
         );
-        let query_norm = Self::norm_if(norms, tensors, &name("attn_q_norm.weight"), query_norm)?;
-        let key_norm = Self::norm_if(norms, tensors, &name("attn_k_norm.weight"), key_norm)?;
-        let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_attention_norm.weight"), shape.dim)?;
+        let query_norm = Self::vector_if(norms, tensors, &name("attn_q_norm.weight"), query_norm)?;
+        let key_norm = Self::vector_if(norms, tensors, &name("attn_k_norm.weight"), key_norm)?;
+        let post_norm = Self::vector_if(self.post_norms, tensors, &name("post_attention_norm.weight"), shape.dim)?;
+        let sinks = Self::vector_if(self.sinks, tensors, &name("attn_sinks.weight"), shape.heads)?;
         tensors.step();
         let gates = if self.gated { shape.attended_len() } else { 0 };
         let query = self.linear(tensors, &name("attn_q"), shape.query_len() + gates, shape.dim)?;
@@ -305,7 +310,7 @@ impl Describe {
         tensors.step();
         let output = self.linear(tensors, &name("attn_output"), shape.dim, shape.attended_len())?;
         let (gated, rope, window) = (self.gated, 0, None);
-        Ok(Attention { norm, query, gated, key, value, query_norm, key_norm, rope, window, output, post_norm })
+        Ok(Attention { norm, query, gated, key, value, query_norm, key_norm, rope, window, sinks, output, post_norm })
     }
 
     fn feed_forward(
@@ -318,7 +323,7 @@ impl Describe {
         let shape = &self.shape;
         let name = |part: &str| format!("blk.{layer}.{part}");
         let norm = tensors.vector(&name(&format!("{}.weight", self.ffn_norm)), shape.dim)?;
-        let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), shape.dim)?;
+        let post_norm = Self::vector_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), shape.dim)?;
         tensors.step();
         let gate = self.linear(tensors, &name("ffn_gate"), width, shape.dim)?;
         let up = self.linear(tensors, &name("ffn_up"), width, shape.dim)?;

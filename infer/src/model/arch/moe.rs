@@ -130,7 +130,7 @@ impl Describe {
             return Err(ModelError::SeparateExperts { name: separate });
         }
         let norm = tensors.vector(&name(&format!("{}.weight", self.ffn_norm)), dim)?;
-        let post_norm = Self::norm_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), dim)?;
+        let post_norm = Self::vector_if(self.post_norms, tensors, &name("post_ffw_norm.weight"), dim)?;
         tensors.step();
         let linear = self.linear(tensors, &name("ffn_gate_inp"), count, dim)?;
         let correction = tensors.vector_if_any(&name("exp_probs_b.bias"), count)?;
