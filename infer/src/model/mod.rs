@@ -3,12 +3,15 @@
 //! Read in this order: [`decoder`] (what a model is made of), [`tensors`] (its weights, in the order of the plan), [`arch`]
 //! (how each architecture maps to those), [`vectors`] and [`weights`] (how weights are reached: resident, or through the
 //! window), [`engine`] (the forward pass; what a token does by itself is in `channel.rs`, the experts of a chunk in
-//! `routing.rs`).
+//! `routing.rs`, what else is done with routers in `routes.rs` and [`record`]).
 
 pub mod arch;
 mod channel;
 pub mod decoder;
 pub mod engine;
+mod error;
+pub mod record;
+mod routes;
 mod routing;
 mod scratch;
 pub mod tensors;
@@ -17,6 +20,7 @@ pub mod weights;
 
 pub use decoder::{Decoder, MatrixId, Shape, VectorId};
 pub use engine::{Engine, EngineError};
+pub use record::RouteRecorder;
 pub use scratch::{activation_bytes, kv_bytes};
 pub use tensors::{Matrix, StepMatrices, Tensors, Vector};
 pub use vectors::Vectors;
