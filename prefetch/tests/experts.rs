@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use forebay_pager::testing::Order;
 use forebay_pager::{ALIGN, FileId};
-use forebay_prefetch::{Lookahead, Pass, PolicyKind, SchedulerOptions, StepId};
+use forebay_prefetch::{Chosen, Lookahead, Pass, PolicyKind, SchedulerOptions, StepId};
 use proptest::prelude::*;
 use rig::{Layer, Rig, chosen, draw, layer, least, parts, rig};
 
@@ -149,6 +149,30 @@ fn popular_experts_hit_in_a_window_below_one_tokens_working_set() {
         hits.insert(policy.name(), stats.used - stats.loads);
     }
     assert!(hits["forecast"] >= 2 * 55, "{hits:?}");
+}
+
+#[test]
+fn a_prompt_that_needs_every_expert_leaves_those_that_are_worth_more() {
+    let layers = eight(1);
+    let (_, _, plan) = parts(&layers, 5);
+    let choices: Vec<_> = plan.choices().iter().map(|(_, choice)| *choice).collect();
+    // Beside the dense pages a queue of one read, twice, and four experts: one to pass through, three to stay.
+    let frames = plan.dense().len() + 2 + 4 * choices[0].pages_per_expert as usize;
+    let mut rig =
+        rig(&layers, frames, 1, SchedulerOptions { lookahead: Lookahead::Off, ..Default::default() }).unwrap();
+    for _ in 0..40 {
+        rig.pass(Pass::Full, &[vec![3], vec![5]]).unwrap();
+    }
+    rig.scheduler.begin_pass(Pass::Full);
+    rig.dense_step(0).unwrap();
+    rig.scheduler.choose(StepId(1), 8, &chosen(&[3]));
+    rig.experts(1).unwrap();
+    rig.dense_step(2).unwrap();
+    let each: Vec<Chosen> = (0..8).map(|token| Chosen { token, expert: token, weight: 1.0 }).collect();
+    rig.scheduler.choose(StepId(3), 8, &each);
+    assert_eq!(rig.experts(3).unwrap().len(), 8);
+    let there = |page| rig.scheduler.pager().state(p_id(page)) == forebay_pager::PageState::Resident;
+    assert!(choices[0].pages(3).all(there), "every token chose it");
 }
 
 #[test]
