@@ -54,7 +54,7 @@ fn check(model: &str) {
     same("3 threads", Options { threads: NonZero::new(3).unwrap(), ..third });
     for policy in PolicyKind::ALL {
         for prefetch in [true, false] {
-            let scheduler = SchedulerOptions { policy, prefetch };
+            let scheduler = SchedulerOptions { policy, prefetch, ..Default::default() };
             same(&format!("{policy}, prefetch {prefetch}"), Options { scheduler, ..third });
         }
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use common::mixture::{LAYERS, Spec};
 use forebay_infer::gguf::TensorType;
 use forebay_infer::open::{Options, divide};
-use forebay_prefetch::{PolicyKind, SchedulerOptions};
+use forebay_prefetch::{ExpertStats, Lookahead, PolicyKind, SchedulerOptions};
 
 /// Largest difference to the oracle, as a part of the range of the logits; keys and values in half precision are most of it.
 const TOLERANCE: f64 = 1e-3;
@@ -75,8 +75,15 @@ impl Model {
             let loaded = forebay_infer::open::Loaded::open(&self.path).unwrap();
             let ram = forebay::measure::ceiling_for_window(&loaded, &short, window).unwrap();
             for policy in PolicyKind::ALL {
-                let scheduler = SchedulerOptions { policy, prefetch: true };
+                let scheduler = SchedulerOptions { policy, ..Default::default() };
                 ways.push((format!("{policy}, a window of 1/{share}"), Options { ram, scheduler, ..short }));
+            }
+            for lookahead in Lookahead::ALL {
+                let scheduler = SchedulerOptions { lookahead, ..Default::default() };
+                for chunk in [None, Some(1)] {
+                    let how = format!("lookahead {lookahead}, chunk {chunk:?}, a window of 1/{share}");
+                    ways.push((how, Options { ram, scheduler, chunk, ..short }));
+                }
             }
         }
         for (how, options) in ways {
@@ -129,7 +136,7 @@ fn a_chunk_reads_each_expert_at_most_once() {
             for policy in PolicyKind::ALL {
                 let options = Options {
                     chunk: Some(TOKENS),
-                    scheduler: SchedulerOptions { policy, prefetch: true },
+                    scheduler: SchedulerOptions { policy, ..Default::default() },
                     ..with_frames(&model, |least| least + more)
                 };
                 let (_, mut engine, budget) = common::open(&model.path, &options);
@@ -157,11 +164,13 @@ fn a_chunk_reads_each_expert_at_most_once() {
 fn a_token_reads_what_it_chose_and_no_more() {
     // Room for what is dense and the experts of one token.
     let model = Model::new(Spec { experts: 16, chosen: 2, ..Spec::new("qwen3moe") });
+    let off = SchedulerOptions { lookahead: Lookahead::Off, ..Default::default() };
     let (_, engine, _) = common::open(&model.path, &with_frames(&model, |least| least));
     let plan = engine.weights().scheduler().plan().clone();
     let per_expert = plan.choices()[0].1.pages_per_expert as usize;
     let frames = plan.dense().len() + 2 * 8 + 2 * per_expert;
-    let (_, mut engine, _) = common::open(&model.path, &with_frames(&model, |_| frames));
+    let options = Options { scheduler: off, ..with_frames(&model, |_| frames) };
+    let (_, mut engine, _) = common::open(&model.path, &options);
     for &token in &model.tokens[..4] {
         engine.forward(&[token], |_| ()).unwrap();
     }
@@ -176,6 +185,41 @@ fn a_token_reads_what_it_chose_and_no_more() {
     // Nothing else: all that is dense has stayed.
     assert_eq!(stats.reads - stats.gathered, experts.reads);
     assert!(experts.reads <= experts.loads * per_expert as u64, "{experts:?}");
+    assert_eq!((experts.hints, experts.hint_reads), (0, 0));
+}
+
+/// One token after the other in a window that lacks some of the experts; what was counted of the last 100.
+fn decode(model: &Model, lookahead: Lookahead) -> ExpertStats {
+    let options = Options {
+        scheduler: SchedulerOptions { lookahead, ..Default::default() },
+        page_len: Some(1),
+        ..common::options(256)
+    };
+    let loaded = forebay_infer::open::Loaded::open(&model.path).unwrap();
+    let (dense, experts) = loaded.map.dense_and_expert_bytes();
+    let ram = forebay::measure::ceiling_for_window(&loaded, &options, dense + experts / 2).unwrap();
+    let (_, mut engine, _) = common::open(&model.path, &Options { ram, ..options });
+    for i in 0..150u32 {
+        if i == 50 {
+            let _ = engine.weights_mut().scheduler_mut().take_expert_stats();
+        }
+        engine.forward(&[(i * 31 + i * i * 3) % 48], |_| ()).unwrap();
+    }
+    engine.weights().scheduler().expert_stats()
+}
+
+#[test]
+fn the_next_router_names_experts_that_are_then_chosen() {
+    let model = Model::new(Spec { experts: 16, chosen: 2, ..Spec::new("qwen2moe") });
+    let [off, learnt, router] = Lookahead::ALL.map(|lookahead| decode(&model, lookahead));
+    eprintln!("off {off:?}\nlearnt {learnt:?}\nrouter {router:?}");
+    assert_eq!((off.used, off.hints), (router.used, 0));
+    for stats in [learnt, router] {
+        assert!(stats.hints_used + stats.hints_wasted <= stats.hints + 16, "{stats:?}");
+        assert!(stats.hints_late <= stats.hints_used, "{stats:?}");
+    }
+    // Of 16 experts 2 are chosen: a blind guess would be wrong seven times as often as right.
+    assert!(router.hints_used > 0 && 2 * router.hints_used > router.hints_wasted, "{router:?}");
 }
 
 #[test]

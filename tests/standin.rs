@@ -104,7 +104,7 @@ fn run(loaded: &Loaded, options: &Options, given: Option<&[u32]>) -> (Vec<Vec<f3
 }
 
 /// What `run` and `plan` say of such a model; and the whole process stays below its ceiling.
-fn the_command_line_tells(path: &Path) {
+fn the_command_line_tells(path: &Path, directory: &Path) {
     const MIB: u64 = 160;
     let json = |args: &[&str]| -> Value {
         let ram = format!("{MIB}MiB");
@@ -114,12 +114,22 @@ fn the_command_line_tells(path: &Path) {
         serde_json::from_slice(&output.stdout).unwrap()
     };
     let path = path.to_str().unwrap();
-    let run = json(&["run", path, "-p", "Count to twenty.", "-n", "12", "--ignore-eos"]);
+    let trace = directory.join("run.route.csv");
+    let trace = trace.to_str().unwrap();
+    let run = json(&["run", path, "-p", "Count to twenty.", "-n", "12", "--ignore-eos", "--trace-out", trace]);
     assert!(run["memory"]["peak_resident"].as_u64().unwrap() <= MIB << 20, "{run}");
     let experts = |key: &str| run["experts"][key].as_f64().unwrap();
     assert_eq!(experts("used_per_token"), (30 * CHOSEN) as f64);
     assert!(experts("loads_per_token") > 0.0 && experts("loads_per_token") <= experts("used_per_token"), "{run}");
     assert!(experts("stalls_per_token") > 0.0 && experts("stall_s") > 0.0, "{run}");
+    let output = Command::new(env!("CARGO_BIN_EXE_forebay")).args(["replay", trace, "--json"]).output().unwrap();
+    let replay: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // The last token is not fed back.
+    assert_eq!(
+        (replay["decode_tokens"].as_u64(), replay["prompt_tokens"].as_u64()),
+        (Some(11), run["prompt_tokens"].as_u64())
+    );
+    assert_eq!(replay["sizes"][0]["policies"][0]["decode"]["needs"], 11 * 30 * CHOSEN);
     let plan = json(&["plan", path, "--no-measure", "--ctx", "256"]);
     let of = |key: &str| plan[key].as_u64().unwrap();
     let dense = of("weight_bytes") - of("expert_bytes");
@@ -133,7 +143,7 @@ fn exchangeable_experts_are_the_dense_model() {
     let directory = tempfile::tempdir().unwrap();
     let standin = directory.path().join("standin.gguf");
     write(&path, &standin);
-    the_command_line_tells(&standin);
+    the_command_line_tells(&standin, directory.path());
     let [dense, standin] = [&path, &standin].map(|path| Loaded::open(path).unwrap());
     let base = common::options(64);
     let (expected, tokens) = run(&dense, &base, None);
@@ -153,7 +163,7 @@ fn exchangeable_experts_are_the_dense_model() {
         let window = (dense_bytes + expert_bytes) * percent / 100;
         let ram = forebay::measure::ceiling_for_window(&standin, &base, window).unwrap();
         for policy in [PolicyKind::Forecast, PolicyKind::Lru] {
-            let scheduler = SchedulerOptions { policy, prefetch: true };
+            let scheduler = SchedulerOptions { policy, ..Default::default() };
             let (other, _) = run(&standin, &Options { ram, scheduler, ..base }, Some(&tokens));
             let bits = |rows: &[Vec<f32>]| rows.iter().flatten().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert!(bits(&other) == bits(&rows), "{policy}, a window of {percent} %: other bits");

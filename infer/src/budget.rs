@@ -173,8 +173,15 @@ impl Budget {
 /// through while they are made.
 const TABLES_PER_PAGE: u64 = 128;
 
+/// The same for an expert: what the forecast has seen of it and expects.
+const TABLES_PER_EXPERT: u64 = 192;
+
 fn tables(segments: &[Segment], frame_len: usize) -> u64 {
-    Layout::most_pages(segments, frame_len) * TABLES_PER_PAGE
+    let experts = segments.iter().map(|segment| match segment {
+        Segment::Dense(_) => 0,
+        Segment::Experts { count, .. } => u64::from(*count),
+    });
+    Layout::most_pages(segments, frame_len) * TABLES_PER_PAGE + experts.sum::<u64>() * TABLES_PER_EXPERT
 }
 
 /// The page length to aim at: long enough for the flash, short enough that the ring of frames under way is a small part of

@@ -20,7 +20,8 @@ pub mod policy;
 pub mod residency;
 pub mod scheduler;
 
+pub use experts::{Chosen, Lookahead, Routing};
 pub use layout::{Layout, PageRows, Segment, SegmentPages, TensorExtent};
-pub use plan::{Choice, ExpertId, Pass, Plan, Step, StepId, StepShape};
-pub use policy::{Chosen, PolicyKind, Position};
+pub use plan::{Choice, Pass, Plan, Step, StepId, StepShape};
+pub use policy::{PolicyKind, Position};
 pub use scheduler::{ExpertStats, Scheduler, SchedulerError, SchedulerOptions};

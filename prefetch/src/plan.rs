@@ -8,13 +8,11 @@ use std::ops::Range;
 
 use forebay_pager::PageId;
 
+use crate::experts::ExpertGrid;
+
 /// Index of a step in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StepId(pub u32);
-
-/// An expert, numbered through all choices of the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExpertId(pub u32);
 
 /// What a plan is made of: the pages of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +38,6 @@ pub enum StepShape {
 pub struct Choice {
     /// Index among the choices of the plan.
     pub index: u32,
-    /// The first of its experts.
-    pub first: ExpertId,
     /// Number of experts.
     pub experts: u32,
     /// Pages of each. Those of the first come first.
@@ -53,11 +49,6 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// Number `expert` of this choice.
-    pub fn id(&self, expert: u32) -> ExpertId {
-        ExpertId(self.first.0 + expert)
-    }
-
     /// The pages of number `expert`.
     pub fn pages(&self, expert: u32) -> Range<u32> {
         let begin = self.first_page + expert * self.pages_per_expert;
@@ -129,7 +120,6 @@ impl Plan {
     /// When the tail is longer than the plan, or an expert has no pages.
     pub fn new(shapes: impl IntoIterator<Item = StepShape>, tail: usize) -> Self {
         let mut plan = Plan { steps: Vec::new(), tail, choices: Vec::new(), dense: Vec::new() };
-        let mut first = ExpertId(0);
         for shape in shapes {
             let (begin, dense_begin) = (plan.page_count(), plan.dense.len() as u32);
             let (count, need) = match shape {
@@ -140,8 +130,7 @@ impl Plan {
                 StepShape::Choice { experts, pages_per_expert, chosen } => {
                     assert!(pages_per_expert > 0, "an expert without pages");
                     let index = plan.choices.len() as u32;
-                    let choice = Choice { index, first, experts, pages_per_expert, chosen, first_page: begin };
-                    first = choice.id(experts);
+                    let choice = Choice { index, experts, pages_per_expert, chosen, first_page: begin };
                     plan.choices.push((StepId(plan.steps.len() as u32), choice));
                     (experts * pages_per_expert, Need::Choice(choice))
                 }
@@ -163,9 +152,10 @@ impl Plan {
         &self.choices
     }
 
-    /// Number of experts of all choices.
-    pub fn expert_count(&self) -> u32 {
-        self.choices.last().map_or(0, |(_, choice)| choice.id(choice.experts).0)
+    /// The experts of all choices: a layer for each.
+    pub fn expert_grid(&self) -> ExpertGrid {
+        let experts = self.choices.iter().map(|(_, choice)| choice.experts as usize).max().unwrap_or(0);
+        ExpertGrid { layers: self.choices.len(), experts }
     }
 
     /// Number of pages of the whole plan.
@@ -216,16 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn experts_are_numbered_through_and_lie_outside_the_order_of_dense_pages() {
+    fn experts_lie_outside_the_order_of_dense_pages() {
         let choice = |experts| StepShape::Choice { experts, pages_per_expert: 3, chosen: 1 };
         let all = |pages| StepShape::All { pages };
         let plan = Plan::new([all(2), choice(4), all(1), choice(2), all(2)], 1);
-        assert_eq!((plan.page_count(), plan.expert_count()), (2 + 12 + 1 + 6 + 2, 6));
+        assert_eq!(plan.page_count(), 2 + 12 + 1 + 6 + 2);
+        assert_eq!(plan.expert_grid(), ExpertGrid { layers: 2, experts: 4 });
         assert_eq!(plan.dense(), [0, 1, 14, 21, 22]);
         assert_eq!((plan.end_of(Pass::Full), plan.end_of(Pass::WithoutTail)), (5, 3));
         assert_eq!(plan.steps()[1].dense, 2..2);
         let (step, second) = plan.choices()[1];
-        assert_eq!((step, second.id(1), second.pages(1)), (StepId(3), ExpertId(5), 18..21));
+        assert_eq!((step, second.pages(1)), (StepId(3), 18..21));
         let expert_of = |page| plan.expert_of(PageId(page)).map(|(step, choice, e)| (step, choice.index, e));
         assert_eq!(
             [1, 2, 13, 14, 20, 21].map(expert_of),

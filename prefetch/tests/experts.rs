@@ -1,177 +1,15 @@
 //! Choices among experts: whole experts with the right bytes at any budget, each page read at most once for a step, nothing
 //! read on demand that was not chosen, and errors that name the expert.
 
+mod rig;
+
 use std::collections::HashMap;
 
-use forebay_pager::testing::{ManualClock, MockStorage, Order, Remote};
-use forebay_pager::{ALIGN, FileId, Pager, Window};
-use forebay_prefetch::plan::Need;
-use forebay_prefetch::scheduler::least_frames;
-use forebay_prefetch::{
-    Chosen, Layout, Pass, Plan, PolicyKind, Scheduler, SchedulerError, SchedulerOptions, Segment, StepId, StepShape,
-    TensorExtent,
-};
+use forebay_pager::testing::Order;
+use forebay_pager::{ALIGN, FileId};
+use forebay_prefetch::{Chosen, Lookahead, Pass, PolicyKind, SchedulerOptions, StepId};
 use proptest::prelude::*;
-
-const FRAME: usize = 2 * ALIGN;
-const ROW: u32 = 1000;
-
-/// A layer: a dense step, and a choice of `k` of `experts` experts with two matrices each.
-#[derive(Debug, Clone)]
-struct Layer {
-    dense_rows: u32,
-    expert_rows: [u32; 2],
-    experts: u32,
-    k: u32,
-}
-
-struct Rig {
-    scheduler: Scheduler<MockStorage, ManualClock>,
-    layout: Layout,
-    layers: Vec<Layer>,
-    file: Vec<u8>,
-    remote: Remote,
-}
-
-/// The layers, and a dense step as the tail. Each row of the file is filled with a number of its own.
-fn parts(layers: &[Layer], tail: u32) -> (Vec<u8>, Layout, Plan) {
-    let (mut file, mut segments, mut shapes) = (vec![0xee; 100], Vec::new(), Vec::new());
-    let mut extent = |rows: u32, copies: u32| {
-        let offset = file.len() as u64;
-        for row in 0..rows * copies {
-            file.extend(std::iter::repeat_n((offset / 8 + u64::from(row) * 7) as u8, ROW as usize));
-        }
-        TensorExtent { file: FileId(0), offset, rows, row_bytes: ROW }
-    };
-    for layer in layers {
-        segments.push(extent(layer.dense_rows, 1).into());
-        let tensors = layer.expert_rows.map(|rows| extent(rows, layer.experts)).to_vec();
-        segments.push(Segment::Experts { tensors, count: layer.experts });
-    }
-    segments.push(extent(tail, 1).into());
-    let layout = Layout::cut(&segments, FRAME).unwrap();
-    for (i, segment) in layout.segments.iter().enumerate() {
-        let pages = segment.pages.len() as u32;
-        shapes.push(match segment.experts {
-            None => StepShape::All { pages },
-            Some(experts) => StepShape::Choice { experts, pages_per_expert: pages / experts, chosen: layers[i / 2].k },
-        });
-    }
-    (file, layout, Plan::new(shapes, 1))
-}
-
-fn rig(layers: &[Layer], frames: usize, depth: usize, options: SchedulerOptions) -> Result<Rig, SchedulerError> {
-    let (file, layout, plan) = parts(layers, 5);
-    let (storage, remote) = MockStorage::new(vec![file.clone()], depth);
-    let window = Window::new(FRAME, frames).unwrap();
-    let pager = Pager::new(storage, ManualClock::new(), window, vec!["model".into()], layout.specs.clone()).unwrap();
-    let scheduler = Scheduler::new(pager, plan, &layout, options)?;
-    Ok(Rig { scheduler, layout, layers: layers.to_vec(), file, remote })
-}
-
-/// The fewest frames for these layers.
-fn least(layers: &[Layer]) -> usize {
-    let (_, _, plan) = parts(layers, 5);
-    least_frames(plan.choices().iter().map(|(_, c)| c.pages_per_expert as usize).max().unwrap())
-}
-
-fn chosen(experts: &[u32]) -> Vec<Chosen> {
-    experts.iter().map(|&expert| Chosen { expert, tokens: 1 }).collect()
-}
-
-impl Rig {
-    fn dense_step(&mut self, step: usize) -> Result<(), SchedulerError> {
-        self.scheduler.begin_step(StepId(step as u32));
-        let (mut batch, mut seen) = (Vec::new(), Vec::new());
-        while self.scheduler.next_batch(2, &mut batch)? {
-            for lease in &batch {
-                self.check(lease.page().index(), lease.bytes());
-                seen.push(lease.page().0);
-            }
-            self.scheduler.finish_batch(&mut batch);
-        }
-        seen.sort_unstable();
-        assert_eq!(seen, self.layout.segments[step].pages.clone().collect::<Vec<_>>(), "pages of step {step}");
-        Ok(())
-    }
-
-    fn check(&self, page: usize, bytes: &[u8]) {
-        let spec = self.layout.specs[page];
-        let at = spec.offset as usize;
-        assert!(bytes == &self.file[at..at + spec.len as usize], "page {page}");
-    }
-
-    /// Computes the chosen experts; returns them in the order in which they came.
-    fn experts(&mut self, step: usize) -> Result<Vec<u32>, SchedulerError> {
-        self.scheduler.begin_step(StepId(step as u32));
-        let Need::Choice(choice) = self.scheduler.plan().steps()[step].need else { panic!("step {step}") };
-        let (mut pages, mut order) = (Vec::new(), Vec::new());
-        while let Some(expert) = self.scheduler.next_expert(&mut pages)? {
-            let there: Vec<u32> = pages.iter().map(|lease| lease.page().0).collect();
-            assert_eq!(there, choice.pages(expert).collect::<Vec<_>>());
-            self.scheduler.tend()?;
-            for lease in &pages {
-                self.check(lease.page().index(), lease.bytes());
-            }
-            self.scheduler.finish_expert(&mut pages);
-            self.scheduler.pager().validate();
-            order.push(expert);
-        }
-        Ok(order)
-    }
-
-    /// One pass; `choices` says for each layer which experts are chosen.
-    fn pass(&mut self, pass: Pass, choices: &[Vec<u32>]) -> Result<(), SchedulerError> {
-        self.scheduler.begin_pass(pass);
-        self.scheduler.pager_mut().poll()?;
-        for (layer, experts) in choices.iter().enumerate() {
-            self.dense_step(2 * layer)?;
-            self.scheduler.choose(StepId(2 * layer as u32 + 1), &chosen(experts));
-            let mut order = self.experts(2 * layer + 1)?;
-            order.sort_unstable();
-            assert_eq!(&order, experts);
-        }
-        if pass == Pass::Full {
-            self.dense_step(2 * self.layers.len())?;
-        }
-        Ok(())
-    }
-
-    /// How often each page was read since the last call.
-    fn reads(&mut self, since: &mut usize) -> HashMap<usize, usize> {
-        let submitted = self.remote.submitted();
-        let mut counts = HashMap::new();
-        for (_, offset) in &submitted[*since..] {
-            let starts = |spec: &forebay_pager::PageSpec| spec.offset / ALIGN as u64 * ALIGN as u64 == *offset;
-            // Several pages can begin in one block: any of them stands for all.
-            let page = self.layout.specs.iter().position(starts).unwrap();
-            *counts.entry(page).or_insert(0) += 1;
-        }
-        *since = submitted.len();
-        counts
-    }
-}
-
-/// `k` of the experts, drawn by a seed, with a liking for the first.
-fn draw(layer: &Layer, seed: &mut u64) -> Vec<u32> {
-    let mut experts = Vec::new();
-    while (experts.len() as u32) < layer.k {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let uniform = (*seed >> 33) as f64 / (1u64 << 31) as f64;
-        let expert = (uniform * uniform * f64::from(layer.experts)) as u32;
-        if !experts.contains(&expert) {
-            experts.push(expert);
-        }
-    }
-    experts.sort_unstable();
-    experts
-}
-
-fn layer() -> impl Strategy<Value = Layer> {
-    (1u32..20, [1u32..20, 1u32..12], 1u32..9).prop_flat_map(|(dense_rows, expert_rows, experts)| {
-        (1..=experts).prop_map(move |k| Layer { dense_rows, expert_rows, experts, k })
-    })
-}
+use rig::{Layer, Rig, chosen, draw, layer, least, parts, rig};
 
 proptest! {
     #[test]
@@ -181,10 +19,12 @@ proptest! {
         depth in 1usize..9,
         policy in prop::sample::select(PolicyKind::ALL.to_vec()),
         prefetch: bool,
+        lookahead in prop::sample::select(Lookahead::ALL.to_vec()),
         mut seed: u64,
         tails in prop::collection::vec(any::<bool>(), 5),
     ) {
-        let mut rig = rig(&layers, least(&layers) + more_frames, depth, SchedulerOptions { policy, prefetch }).unwrap();
+        let options = SchedulerOptions { policy, prefetch, lookahead };
+        let mut rig = rig(&layers, least(&layers) + more_frames, depth, options).unwrap();
         rig.remote.order(Order::Shuffled(seed));
         for tail in tails {
             let choices: Vec<_> = layers.iter().map(|layer| draw(layer, &mut seed)).collect();
@@ -201,7 +41,7 @@ proptest! {
         mut seed: u64,
     ) {
         let layers = [layer];
-        let options = SchedulerOptions { policy, prefetch: true };
+        let options = SchedulerOptions { policy, prefetch: true, lookahead: Lookahead::Off };
         let mut rig = rig(&layers, least(&layers) + more_frames, depth, options).unwrap();
         rig.remote.order(Order::Shuffled(seed));
         let (_, choice) = rig.scheduler.plan().choices()[0];
@@ -211,7 +51,7 @@ proptest! {
             rig.dense_step(0).unwrap();
             let before = rig.scheduler.pager().stats().demands;
             let _ = rig.scheduler.take_expert_stats();
-            rig.scheduler.choose(StepId(1), &chosen(&experts));
+            rig.scheduler.choose(StepId(1), 1, &chosen(&experts));
             rig.experts(1).unwrap();
             let stats = rig.scheduler.expert_stats();
             prop_assert!(stats.reads <= stats.loads * u64::from(choice.pages_per_expert), "{stats:?}");
@@ -233,7 +73,7 @@ fn what_is_resident_comes_first() {
     rig.pass(Pass::Full, &[vec![5, 6, 7], vec![0, 1, 2]]).unwrap();
     rig.scheduler.begin_pass(Pass::Full);
     rig.dense_step(0).unwrap();
-    rig.scheduler.choose(StepId(1), &chosen(&[1, 3, 6]));
+    rig.scheduler.choose(StepId(1), 1, &chosen(&[1, 3, 6]));
     assert_eq!(rig.experts(1).unwrap(), [6, 1, 3]);
     let stats = rig.scheduler.take_expert_stats();
     assert_eq!((stats.used, stats.loads), (9, 8));
@@ -246,7 +86,7 @@ fn chosen_experts_are_read_while_dense_steps_are_computed() {
     let (_, choice) = rig.scheduler.plan().choices()[1];
     rig.scheduler.begin_pass(Pass::Full);
     // The second layer's experts, chosen before the first layer: they are there when their step begins.
-    rig.scheduler.choose(StepId(3), &chosen(&[4, 7]));
+    rig.scheduler.choose(StepId(3), 1, &chosen(&[4, 7]));
     rig.dense_step(0).unwrap();
     rig.dense_step(2).unwrap();
     let there = |rig: &Rig, expert: u32| {
@@ -296,7 +136,7 @@ fn popular_experts_hit_in_a_window_below_one_tokens_working_set() {
     let frames = plan.dense().len() + 5 * per_expert;
     let mut hits = HashMap::new();
     for policy in [PolicyKind::Forecast, PolicyKind::Lru] {
-        let mut rig = rig(&layers, frames, 1, SchedulerOptions { policy, prefetch: true }).unwrap();
+        let mut rig = rig(&layers, frames, 1, SchedulerOptions { policy, ..Default::default() }).unwrap();
         // Expert 0 of each layer every time, the others in turn.
         for token in 0..60 {
             let of_layer = |i: u32| {
@@ -309,6 +149,30 @@ fn popular_experts_hit_in_a_window_below_one_tokens_working_set() {
         hits.insert(policy.name(), stats.used - stats.loads);
     }
     assert!(hits["forecast"] >= 2 * 55, "{hits:?}");
+}
+
+#[test]
+fn a_prompt_that_needs_every_expert_leaves_those_that_are_worth_more() {
+    let layers = eight(1);
+    let (_, _, plan) = parts(&layers, 5);
+    let choices: Vec<_> = plan.choices().iter().map(|(_, choice)| *choice).collect();
+    // Beside the dense pages a queue of one read, twice, and four experts: one to pass through, three to stay.
+    let frames = plan.dense().len() + 2 + 4 * choices[0].pages_per_expert as usize;
+    let mut rig =
+        rig(&layers, frames, 1, SchedulerOptions { lookahead: Lookahead::Off, ..Default::default() }).unwrap();
+    for _ in 0..40 {
+        rig.pass(Pass::Full, &[vec![3], vec![5]]).unwrap();
+    }
+    rig.scheduler.begin_pass(Pass::Full);
+    rig.dense_step(0).unwrap();
+    rig.scheduler.choose(StepId(1), 8, &chosen(&[3]));
+    rig.experts(1).unwrap();
+    rig.dense_step(2).unwrap();
+    let each: Vec<Chosen> = (0..8).map(|token| Chosen { token, expert: token, weight: 1.0 }).collect();
+    rig.scheduler.choose(StepId(3), 8, &each);
+    assert_eq!(rig.experts(3).unwrap().len(), 8);
+    let there = |page| rig.scheduler.pager().state(p_id(page)) == forebay_pager::PageState::Resident;
+    assert!(choices[0].pages(3).all(there), "every token chose it");
 }
 
 #[test]

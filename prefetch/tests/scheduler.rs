@@ -76,7 +76,7 @@ impl Rig {
 }
 
 fn options(policy: PolicyKind, prefetch: bool) -> SchedulerOptions {
-    SchedulerOptions { policy, prefetch }
+    SchedulerOptions { policy, prefetch, ..Default::default() }
 }
 
 proptest! {

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use forebay_infer::kernels::{Isa, KvType};
 use forebay_pager::Backend;
-use forebay_prefetch::PolicyKind;
 use forebay_prefetch::experts::ExpertPolicyKind;
+use forebay_prefetch::{Lookahead, PolicyKind};
 
 /// Run language models bigger than memory: the weights are streamed from flash through a bounded window.
 #[derive(Debug, Parser)]
@@ -81,6 +81,10 @@ pub(crate) struct EngineArgs {
     /// Do not read ahead.
     #[arg(long)]
     pub(crate) no_prefetch: bool,
+    /// Which experts are read before their router has spoken, while the flash would idle: off, none; learnt, those that tokens
+    /// routed alike chose; router, those and what the next layer's router says of the present hidden state, if it is in memory.
+    #[arg(long, default_value_t = Lookahead::default(), value_name = "NAME")]
+    pub(crate) lookahead: Lookahead,
     /// Instruction set: auto, portable or a level of this machine.
     #[arg(long, default_value = "auto", env = "FOREBAY_ISA", value_name = "NAME", value_parser = parse_isa)]
     pub(crate) isa: Isa,
@@ -154,6 +158,9 @@ pub(crate) struct RunArgs {
     /// Print statistics on standard error.
     #[arg(long)]
     pub(crate) stats: bool,
+    /// Record what the routers choose, as a routing trace that `forebay replay` reads.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace_out: Option<PathBuf>,
     /// Print one JSON object instead of the text.
     #[arg(long)]
     pub(crate) json: bool,

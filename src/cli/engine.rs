@@ -63,7 +63,7 @@ impl EngineArgs {
             depth: usize::from(self.depth),
             page_len: self.page.map(|p| p as usize),
             chunk,
-            scheduler: SchedulerOptions { policy: self.policy, prefetch: !self.no_prefetch },
+            scheduler: SchedulerOptions { policy: self.policy, prefetch: !self.no_prefetch, lookahead: self.lookahead },
         })
     }
 }

@@ -11,6 +11,7 @@ mod replay;
 mod resident;
 mod run;
 mod show;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

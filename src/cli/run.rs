@@ -17,7 +17,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::args::{RunArgs, SamplingArgs};
-use super::{Failure, engine, show};
+use super::{Failure, engine, show, trace};
 
 /// What `--json` prints, and `--stats` tells.
 #[derive(Debug, Serialize)]
@@ -74,6 +74,11 @@ struct Experts {
     hit_rate: f64,
     stalls_per_token: f64,
     stall_s: f64,
+    /// Experts read before their router had spoken; what it then chose of them, and of these the incomplete; the others.
+    hints: u64,
+    hints_used: u64,
+    hints_late: u64,
+    hints_wasted: u64,
 }
 
 pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
@@ -87,9 +92,15 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
 
     let options = args.engine.options(context, Some(prompt.len()))?;
     let (mut engine, budget, choice) = engine::open(&loaded, &options)?;
+    if let Some(path) = &args.trace_out {
+        engine.record_routes(Some(trace::create(path, &loaded, prompt.len())?));
+    }
     let mut printer = Printer::new(!args.json);
     let limits = Limits { tokens: args.n as usize, ignore_eos: args.ignore_eos, seen: 0 };
     let written = generate(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, &prompt, limits, &mut printer)?;
+    if let (Some(path), Some(recorder)) = (&args.trace_out, engine.record_routes(None)) {
+        recorder.finish().map_err(|source| trace::failure(path, source))?;
+    }
     if let Some(failure) = printer.failure {
         return Err(failure);
     }
@@ -269,6 +280,10 @@ fn experts(stats: &ExpertStats, passes: usize) -> Option<Experts> {
         hit_rate: 1.0 - stats.loads as f64 / stats.used as f64,
         stalls_per_token: per_token(stats.stalls),
         stall_s: stats.stall.as_secs_f64(),
+        hints: stats.hints,
+        hints_used: stats.hints_used,
+        hints_late: stats.hints_late,
+        hints_wasted: stats.hints_wasted,
     })
 }
 
@@ -319,6 +334,10 @@ fn tell(r: &Report) {
             e.hit_rate * 100.0,
             e.stalls_per_token,
             e.stall_s / r.decode_s * 100.0,
+        );
+        eprintln!(
+            "         {} read ahead of the router: used {}, of them late {}, wasted {}",
+            e.hints, e.hints_used, e.hints_late, e.hints_wasted,
         );
     }
 }

@@ -76,7 +76,10 @@ pub(crate) fn ways(path: &Path, base: &Options) -> Vec<(String, Options)> {
     for policy in PolicyKind::ALL {
         for prefetch in [true, false] {
             let how = format!("{} in the smallest window, prefetch {prefetch}", policy.name());
-            ways.push((how, Options { scheduler: SchedulerOptions { policy, prefetch }, ..floor }));
+            ways.push((
+                how,
+                Options { scheduler: SchedulerOptions { policy, prefetch, ..Default::default() }, ..floor },
+            ));
         }
     }
     for backend in [Backend::Pread, Backend::Mmap] {

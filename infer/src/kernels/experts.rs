@@ -55,7 +55,8 @@ impl Rule<'_> {
     /// Chooses for one token: as many experts as `chosen` has elements, the greatest score first, of equals the lower number;
     /// and the weight of each. A score that is no number counts as the least.
     ///
-    /// `outputs` are the router's, and become the scores; `scratch` is as long.
+    /// `outputs` are the router's, and become the scores; `scratch` is as long, and gets what the choice goes by: the scores with
+    /// the correction, the least there is where a group is ruled out.
     ///
     /// # Panics
     ///

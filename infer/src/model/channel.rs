@@ -3,10 +3,11 @@
 use forebay_pager::{Clock, Storage};
 use forebay_prefetch::SchedulerError;
 
-use super::decoder::{Channel, Experts, FeedForward, Gating, Linear, SharedExpert};
+use super::decoder::{Channel, Experts, FeedForward, Gating, Linear, Router, SharedExpert};
 use super::engine::{Engine, EngineError, Source, Steps, Target, vector};
 use super::routing::SharedWeight;
 use super::scratch::Scratch;
+use super::vectors::Vectors;
 use super::weights::Compute;
 use crate::gguf::TensorType;
 use crate::kernels::experts::{ClampedGate, Rule, combine};
@@ -18,7 +19,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     pub(super) fn channel(&mut self, layer: usize, n: usize, steps: &mut Steps) -> Result<(), EngineError> {
         match self.decoder.layers[layer].channel {
             Channel::Dense(feed_forward) => Ok(self.feed_forward(&feed_forward, n, steps)?),
-            Channel::Experts(experts) => self.experts(&experts, n, steps).map_err(|error| match error {
+            Channel::Experts(experts) => self.experts(layer, &experts, n, steps).map_err(|error| match error {
                 SchedulerError::Expert { expert, source, .. } => EngineError::Expert { layer, expert, source },
                 other => other.into(),
             }),
@@ -55,11 +56,13 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     ///
     /// Each expert meets all tokens that chose it at once, and what it gives for each goes to a place of its own. The sum is
     /// taken when all are there: the order in which they came changes nothing.
-    fn experts(&mut self, rule: &Experts, n: usize, steps: &mut Steps) -> Result<(), SchedulerError> {
+    fn experts(&mut self, layer: usize, rule: &Experts, n: usize, steps: &mut Steps) -> Result<(), SchedulerError> {
         self.norm_x(rule.norm, n);
         self.route(rule, n, steps)?;
         let choice = steps.after(if rule.shared.is_some() { 2 } else { 0 });
-        self.weights.choose(choice, self.scratch.routing.needed());
+        self.weights.choose(choice, n, self.scratch.routing.choices());
+        self.record(layer, n);
+        self.look_ahead(layer);
         if let Some(shared) = rule.shared {
             // While the chosen experts are read.
             self.shared(rule, &shared, n, steps)?;
@@ -100,15 +103,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             let part = Part { ty: TensorType::F32, cols: decoder.shape.dim, bytes, head: 0, first_out: rule.count };
             matmul(pool, *isa, &[part], activations, panels, outputs, stride);
         }
-        let choose = Rule {
-            scoring: router.scoring,
-            bias: vector(vectors, router.linear.bias),
-            correction: vector(vectors, router.correction),
-            groups: router.groups,
-            normalise: router.normalise,
-            scale: router.scale,
-        };
-        routing.choose(*isa, &choose, [router.chosen, rule.count], outputs, stride, shared);
+        routing.choose(*isa, &rule_of(router, vectors), [router.chosen, rule.count], outputs, stride, shared);
         Ok(())
     }
 
@@ -173,6 +168,18 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             row.copy_from_slice(&h[summand as usize / rule.summands() * dim..][..dim]);
         }
         users.len()
+    }
+}
+
+/// How a router's outputs become a choice.
+pub(super) fn rule_of<'a>(router: &Router, vectors: &'a Vectors) -> Rule<'a> {
+    Rule {
+        scoring: router.scoring,
+        bias: vector(vectors, router.linear.bias),
+        correction: vector(vectors, router.correction),
+        groups: router.groups,
+        normalise: router.normalise,
+        scale: router.scale,
     }
 }
 

@@ -3,8 +3,11 @@
 use forebay_pager::{Clock, Nanos, Storage};
 use forebay_prefetch::{Pass, SchedulerError, StepId};
 
+pub use super::error::EngineError;
+
 use super::decoder::{Decoder, Mixer, Shape};
 use super::rope::rope_table;
+use super::routes::Routes;
 use super::scratch::{Scratch, kv_shapes};
 use super::states::States;
 use super::vectors::Vectors;
@@ -12,42 +15,6 @@ use super::weights::{Compute, Weights};
 use super::{MatrixId, ModelMap, VectorId};
 use crate::kernels::steps::{self, Residual};
 use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeTable, ops};
-
-/// Why a pass could not be run.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The weights could not be had.
-    #[error(transparent)]
-    Weights(#[from] SchedulerError),
-    /// The weights of an expert could not be had.
-    #[error("layer {layer}, expert {expert}: {source}")]
-    Expert {
-        /// The layer.
-        layer: usize,
-        /// The expert.
-        expert: u32,
-        /// What happened, and where.
-        source: forebay_pager::Error,
-    },
-    /// A token that the vocabulary does not have.
-    #[error("token {token} is not in the vocabulary of {vocab} tokens")]
-    Token {
-        /// The token.
-        token: u32,
-        /// Tokens of the vocabulary.
-        vocab: usize,
-    },
-    /// The KV cache is full.
-    #[error("the context of {context} tokens is full: {position} are in it, and {tokens} more do not fit")]
-    ContextFull {
-        /// Positions of the KV cache.
-        context: usize,
-        /// Positions taken.
-        position: usize,
-        /// Tokens that were to be added.
-        tokens: usize,
-    },
-}
 
 /// A decoder, its weights behind a window, and the state of one conversation.
 #[derive(Debug)]
@@ -62,6 +29,7 @@ pub struct Engine<S: Storage, C: Clock> {
     pub(super) cache: KvCache,
     pub(super) states: States,
     pub(super) scratch: Scratch,
+    pub(super) routes: Routes,
     logits: Vec<f32>,
     context: usize,
     chunk: usize,
@@ -93,6 +61,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             cache: KvCache::new(kv_shapes(&decoder, kv, context, chunk)),
             states: States::new(&decoder),
             scratch: Scratch::new(map, &compute, context, chunk),
+            routes: Routes::new(map),
             logits: vec![0.0; shape.vocab],
             decoder,
             weights,

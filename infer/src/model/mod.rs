@@ -3,15 +3,19 @@
 //! Read in this order: [`decoder`] (what a model is made of), [`tensors`] (its weights, in the order of the plan), [`arch`]
 //! (how each architecture maps to those), [`vectors`] and [`weights`] (how weights are reached: resident, or through the
 //! window), [`engine`] (the forward pass; what brings tokens together is in `mixer.rs` and `latent.rs`, what a token does by
-//! itself in `channel.rs`, the experts of a chunk in `routing.rs`, what recurrent layers keep in `states.rs`).
+//! itself in `channel.rs`, the experts of a chunk in `routing.rs`, what else is done with routers in `routes.rs` and
+//! [`record`], what recurrent layers keep in `states.rs`).
 
 pub mod arch;
 mod channel;
 pub mod decoder;
 pub mod engine;
+mod error;
 mod latent;
 mod mixer;
+pub mod record;
 mod rope;
+mod routes;
 mod routing;
 mod scratch;
 mod states;
@@ -21,6 +25,7 @@ pub mod weights;
 
 pub use decoder::{Decoder, MatrixId, Shape, VectorId};
 pub use engine::{Engine, EngineError};
+pub use record::RouteRecorder;
 pub use scratch::{activation_bytes, kv_bytes, state_bytes};
 pub use tensors::{Matrix, StepMatrices, Tensors, Vector};
 pub use vectors::Vectors;

@@ -13,6 +13,8 @@ use crate::kernels::experts::{Rule, sigmoid};
 pub(super) struct Routing {
     /// The experts of each token, the greatest score first.
     chosen: Vec<u32>,
+    /// The same, with their weights.
+    choices: Vec<Chosen>,
     /// The weights of each token's summands: of its experts, then of the shared one.
     weights: Vec<f32>,
     /// As many numbers as there are experts.
@@ -21,8 +23,6 @@ pub(super) struct Routing {
     starts: Vec<u32>,
     /// The summands of each expert, one expert after the other, each in the order of the tokens.
     summands: Vec<u32>,
-    /// The experts that anyone chose.
-    needed: Vec<Chosen>,
 }
 
 /// The weight of a shared expert.
@@ -36,9 +36,9 @@ pub(super) enum SharedWeight {
 }
 
 /// What one token takes: an expert and a summand of it, and weights.
-const BYTES_PER_CHOICE: usize = 12;
+const BYTES_PER_CHOICE: usize = 24;
 /// What one expert takes.
-const BYTES_PER_EXPERT: usize = 16;
+const BYTES_PER_EXPERT: usize = 8;
 
 fn most(decoder: &Decoder) -> (usize, usize) {
     let summands = decoder.experts().map(|e| e.summands()).max().unwrap_or(0);
@@ -51,11 +51,11 @@ impl Routing {
         let (summands, experts) = most(decoder);
         Routing {
             chosen: Vec::with_capacity(chunk * summands),
+            choices: Vec::with_capacity(chunk * summands),
             weights: Vec::with_capacity(chunk * summands),
             scratch: vec![0.0; experts],
             starts: Vec::with_capacity(experts + 1),
             summands: Vec::with_capacity(chunk * summands),
-            needed: Vec::with_capacity(experts),
         }
     }
 
@@ -91,25 +91,26 @@ impl Routing {
             }
             rule.choose(isa, &mut row[..experts], &mut self.scratch, chosen, &mut weights[..k]);
         }
+        self.choices.clear();
+        self.choices.extend(self.chosen.iter().enumerate().map(|(i, &expert)| {
+            let (token, rank) = (i / k, i % k);
+            Chosen { token: token as u32, expert, weight: self.weights[token * summands + rank] }
+        }));
         self.sort_by_expert(k, experts, summands);
     }
 
     /// A counting sort: one pass to count, one to place.
     fn sort_by_expert(&mut self, k: usize, experts: usize, summands: usize) {
-        let Self { chosen, starts, summands: sorted, needed, .. } = self;
+        let Self { chosen, starts, summands: sorted, .. } = self;
         starts.clear();
         starts.resize(experts + 1, 0);
         for &expert in &*chosen {
             starts[expert as usize] += 1;
         }
-        needed.clear();
         let mut total = 0;
-        for (expert, start) in starts.iter_mut().enumerate() {
+        for start in starts.iter_mut() {
             let tokens = std::mem::replace(start, total);
             total += tokens;
-            if tokens > 0 {
-                needed.push(Chosen { expert: expert as u32, tokens });
-            }
         }
         sorted.clear();
         sorted.resize(chosen.len(), 0);
@@ -123,9 +124,9 @@ impl Routing {
         starts[0] = 0;
     }
 
-    /// The experts that anyone chose, in ascending order.
-    pub(super) fn needed(&self) -> &[Chosen] {
-        &self.needed
+    /// What each token chose, token after token.
+    pub(super) fn choices(&self) -> &[Chosen] {
+        &self.choices
     }
 
     /// The summands that an expert makes, in the order of the tokens: token x summands of a token + rank.
@@ -158,11 +159,11 @@ mod tests {
         let (tokens, k, experts) = (7, 2, 5);
         let mut routing = Routing {
             chosen: Vec::new(),
+            choices: Vec::new(),
             weights: Vec::new(),
             scratch: vec![0.0; experts],
             starts: Vec::new(),
             summands: Vec::new(),
-            needed: Vec::new(),
         };
         let mut outputs: Vec<f32> = (0..tokens * (experts + 1)).map(|i| ((i * 7) % 11) as f32).collect();
         routing.choose(Isa::Portable, &rule, [k, experts], &mut outputs, experts + 1, SharedWeight::Sigmoid);
@@ -170,8 +171,7 @@ mod tests {
         for expert in 0..experts as u32 {
             let summands = routing.summands_of(expert);
             assert!(summands.is_sorted());
-            let needed = routing.needed().iter().find(|c| c.expert == expert).map_or(0, |c| c.tokens);
-            assert_eq!(summands.len(), needed as usize);
+            assert_eq!(summands.len(), routing.choices().iter().filter(|c| c.expert == expert).count());
             for &summand in summands {
                 let (token, rank) = (summand as usize / (k + 1), summand as usize % (k + 1));
                 assert_eq!(routing.chosen[token * k + rank], expert);
@@ -182,6 +182,10 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), tokens * k, "each summand once");
+        for (i, choice) in routing.choices().iter().enumerate() {
+            assert_eq!((choice.token as usize, choice.expert), (i / k, routing.chosen[i]));
+            assert_eq!(choice.weight, routing.weights[i / k * (k + 1) + i % k]);
+        }
         for (token, weights) in routing.weights().chunks_exact(k + 1).enumerate() {
             assert_eq!(weights[k], sigmoid(((token * (experts + 1) + experts) * 7 % 11) as f32));
             assert!((weights[0] + weights[1] - 1.0).abs() < 1e-6);

@@ -2,6 +2,7 @@
 
 use super::ModelMap;
 use super::decoder::{Channel, Decoder, DeltaNet, Latent, Mixer, Shape};
+use super::routes::Routes;
 use super::routing::Routing;
 use super::states::States;
 use super::weights::Compute;
@@ -135,7 +136,7 @@ pub fn activation_bytes(map: &ModelMap, context: usize, threads: usize, isa: Isa
     let (choices, routing) = Routing::bytes(&map.decoder);
     let largest = largest_kv_shape(&map.decoder, context);
     let scratch = attention::Scratch::bytes(threads, shape.heads, &largest) + Panels::bytes(isa, threads, input);
-    ((floats + forms + choices) as u64, (scratch + routing) as u64)
+    ((floats + forms + choices) as u64, (scratch + routing + Routes::bytes(&map.decoder)) as u64)
 }
 
 /// The caches of the layers. A layer with a window keeps what the window and the chunk under way can see.

@@ -1,6 +1,6 @@
 //! The weights as the forward pass sees them: a step's matrices are multiplied page by page, as the pages are ready.
 
-use forebay_pager::{Clock, FileId, Lease, PageSpec, Storage};
+use forebay_pager::{Clock, FileId, Lease, PageId, PageSpec, PageState, Storage};
 use forebay_prefetch::{
     Chosen, Layout, Pass, Plan, Scheduler, SchedulerError, SchedulerOptions, Segment, StepId, StepShape, TensorExtent,
 };
@@ -158,9 +158,35 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         Ok(())
     }
 
+    /// The outputs of `step` for one token, like [`Weights::multiply`], if all of its pages are in the window, which is left as
+    /// it is. `false` where some are not.
+    pub fn multiply_if_resident(
+        &mut self,
+        step: StepId,
+        compute: &Compute,
+        activations: &Activations,
+        panels: &mut Panels,
+        out: &mut [f32],
+    ) -> bool {
+        let pages = self.scheduler.plan().steps()[step.0 as usize].pages.clone();
+        let absent = |page| self.scheduler.pager().state(PageId(page)) != PageState::Resident;
+        if pages.clone().any(absent) {
+            return false;
+        }
+        let stride = out.len();
+        for first in pages.clone().step_by(BATCH) {
+            let some = (first..pages.end).take(BATCH).map(PageId);
+            self.batch.extend(some.filter_map(|page| self.scheduler.pager_mut().lease(page)));
+            let parts = |lease| parts_of(&self.layout, &self.shapes, lease, stride);
+            multiply_parts(self.batch.iter().flat_map(parts), compute, activations, panels, out, stride);
+            self.batch.clear();
+        }
+        true
+    }
+
     /// Says which experts the tokens of the pass have chosen for `step`: they are read from here on.
-    pub fn choose(&mut self, step: StepId, chosen: &[Chosen]) {
-        self.scheduler.choose(step, chosen);
+    pub fn choose(&mut self, step: StepId, tokens: usize, chosen: &[Chosen]) {
+        self.scheduler.choose(step, tokens, chosen);
     }
 
     /// Begins a step whose experts are chosen.

@@ -51,6 +51,10 @@ impl ExpertPolicy for Belady {
             self.done += 1;
         }
     }
+
+    fn least(&mut self, evictable: &dyn Fn(PageId) -> bool) -> Option<PageId> {
+        self.resident.greatest(|p| evictable(PageId(p))).map(PageId)
+    }
 }
 
 impl Policy for Belady {

@@ -9,7 +9,10 @@ use crate::policy::{Policy, Position, Use};
 /// Parts of a visit that next uses are told apart by.
 const TICKS: f32 = 1024.0;
 /// A hint that is less likely than this to be used is not worth the energy of a read.
-const WORTH_A_READ: f32 = 0.05;
+const WORTH_ENERGY: f32 = 0.05;
+/// The same where a read under way makes those wait that the router asks for: one in vain costs them at most what one of use
+/// saves.
+const WORTH_WAITING: f32 = 0.5;
 
 /// Keeps the experts whose next use is expected soonest, by what a [`Predictor`] says.
 ///
@@ -32,7 +35,8 @@ pub struct ExpertForecast<P> {
     /// The layer that follows each, as seen so far: some layers have no experts.
     following: Vec<usize>,
     last_layer: Option<usize>,
-    lookahead: bool,
+    /// How likely to be used a hint must be; `None` when there are to be none.
+    worth_a_read: Option<f32>,
     probabilities: Vec<f32>,
     /// Experts worth reading for the coming layer, the likeliest last.
     hints: Vec<(f32, PageId)>,
@@ -49,15 +53,20 @@ impl<P: Predictor> ExpertForecast<P> {
             visits: 0,
             following: (1..=grid.layers).map(|next| next % grid.layers.max(1)).collect(),
             last_layer: None,
-            lookahead: false,
+            worth_a_read: None,
             probabilities: vec![0.0; grid.experts],
             hints: Vec::with_capacity(grid.experts),
         }
     }
 
-    /// The same, and hints for the coming layer.
+    /// The same, and hints for the coming layer, which there is time to read before its router speaks.
     pub fn with_lookahead(grid: ExpertGrid, predictor: P) -> Self {
-        ExpertForecast { lookahead: true, ..Self::new(grid, predictor) }
+        ExpertForecast { worth_a_read: Some(WORTH_ENERGY), ..Self::new(grid, predictor) }
+    }
+
+    /// The same, with hints that may come in the way of what the router asks for.
+    pub fn with_live_lookahead(grid: ExpertGrid, predictor: P) -> Self {
+        ExpertForecast { worth_a_read: Some(WORTH_WAITING), ..Self::new(grid, predictor) }
     }
 
     /// When an expert is expected to be used next, in visits of layers since the start.
@@ -73,8 +82,8 @@ impl<P: Predictor> ExpertForecast<P> {
         }
     }
 
-    fn look_ahead(&mut self, layer: usize) {
-        let known = self.predictor.ahead(layer, &mut self.probabilities);
+    /// Takes `probabilities` for what the present token will choose in `layer`, if they are `known`; else the estimates.
+    fn look_ahead(&mut self, layer: usize, known: bool, worth_a_read: f32) {
         let first = self.grid.pages(layer).start;
         let round = self.grid.layers as f32;
         self.hints.clear();
@@ -84,7 +93,7 @@ impl<P: Predictor> ExpertForecast<P> {
             if known {
                 self.expect(first + expert, 1.0 + (1.0 - next) * round * later.tokens_to_use());
             }
-            if next >= WORTH_A_READ {
+            if next >= worth_a_read {
                 self.hints.push((next, PageId((first + expert) as u32)));
             }
         }
@@ -105,15 +114,28 @@ impl<P: Predictor> ExpertPolicy for ExpertForecast<P> {
             let tokens = self.predictor.estimate(layer, expert).tokens_to_use();
             self.expect(page, round * tokens);
         }
-        if self.lookahead && routing.tokens == 1 {
-            self.look_ahead(self.following[layer]);
-        } else {
-            self.hints.clear();
+        self.hints.clear();
+        if let Some(worth_a_read) = self.worth_a_read.filter(|_| routing.tokens == 1) {
+            let next = self.following[layer];
+            let known = self.predictor.ahead(next, &mut self.probabilities);
+            self.look_ahead(next, known, worth_a_read);
+        }
+    }
+
+    fn foresee(&mut self, layer: usize, scores: &[f32]) {
+        if let Some(worth_a_read) = self.worth_a_read
+            && self.predictor.foresee(layer, scores, &mut self.probabilities)
+        {
+            self.look_ahead(layer, true, worth_a_read);
         }
     }
 
     fn hint(&mut self, resident: &dyn Fn(PageId) -> bool) -> Option<PageId> {
         std::iter::from_fn(|| self.hints.pop()).map(|(_, page)| page).find(|&page| !resident(page))
+    }
+
+    fn least(&mut self, evictable: &dyn Fn(PageId) -> bool) -> Option<PageId> {
+        self.resident.greatest(|p| evictable(PageId(p))).map(PageId)
     }
 }
 
@@ -129,8 +151,8 @@ impl<P: Predictor> Policy for ExpertForecast<P> {
         _class: Class,
         evictable: &dyn Fn(PageId) -> bool,
     ) -> Option<PageId> {
-        let furthest = self.resident.greatest(|p| evictable(PageId(p)))?;
-        (self.resident.key(furthest) > self.next_use[incoming.index()]).then_some(PageId(furthest))
+        let furthest = self.least(evictable)?;
+        (self.resident.key(furthest.0) > self.next_use[incoming.index()]).then_some(furthest)
     }
 
     fn forget(&mut self, page: PageId) {

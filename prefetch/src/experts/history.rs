@@ -151,7 +151,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Choice;
+    use super::super::Chosen;
     use super::*;
 
     fn pass(history: &mut History, tokens: &[[u32; 2]]) {
@@ -159,7 +159,7 @@ mod tests {
             let choices: Vec<_> = tokens
                 .iter()
                 .enumerate()
-                .map(|(token, experts)| Choice { token: token as u32, expert: experts[layer], weight: 1.0 })
+                .map(|(token, experts)| Chosen { token: token as u32, expert: experts[layer], weight: 1.0 })
                 .collect();
             history.observe(&Routing { layer, tokens: tokens.len(), choices: &choices });
         }
@@ -181,7 +181,7 @@ mod tests {
             pass(&mut history, &[[3, 67]]);
         }
         for (first, second, successor) in [(1, 65, 2), (2, 66, 3), (3, 67, 1)] {
-            let choices = [Choice { token: 0, expert: first, weight: 1.0 }];
+            let choices = [Chosen { token: 0, expert: first, weight: 1.0 }];
             history.observe(&Routing { layer: 0, tokens: 1, choices: &choices });
             assert_eq!(likeliest(&history, Of::Like, 1), second);
             assert_eq!(likeliest(&history, Of::Successor, 0), successor);
@@ -193,7 +193,7 @@ mod tests {
         let mut history = History::new(ExpertGrid { layers: 2, experts: 70 });
         let tokens: Vec<_> = (0..TOKENS as u32 + 50).map(|t| if t < 100 { [1, 1] } else { [2, 2] }).collect();
         pass(&mut history, &tokens);
-        history.observe(&Routing { layer: 0, tokens: 1, choices: &[Choice { token: 0, expert: 2, weight: 1.0 }] });
+        history.observe(&Routing { layer: 0, tokens: 1, choices: &[Chosen { token: 0, expert: 2, weight: 1.0 }] });
         assert_eq!(likeliest(&history, Of::Like, 1), 2);
         let empty = History::new(ExpertGrid { layers: 2, experts: 70 });
         assert!(!empty.shares(Of::Like, 0, &mut [0.0; 70]));

@@ -5,13 +5,13 @@
 //!
 //! 1. [`Predictor`]: how likely is each expert to be chosen when its layer comes round again, and in the layers that this
 //!    token has still before it? [`Learned`] is ours, [`Popularity`] the plain one.
-//! 2. [`ExpertPolicy`]: who leaves, and what is worth reading ahead. [`ExpertForecast`] is ours; lru, lfu and clock are those of
-//!    [`crate::policy`]; [`Belady`] knows the future and is the bound.
+//! 2. [`ExpertPolicy`]: who leaves, and what is worth reading ahead. [`ExpertForecast`] is ours, here and in the live
+//!    [`crate::scheduler`]; lru, lfu and clock are those of [`crate::policy`]; [`Belady`] knows the future and is the bound.
 //! 3. [`trace`]: recorded routing, read and written.
 //! 4. [`replay`](mod@replay): any policy over a recorded trace.
 //!
-//! An expert is one unit of residency here, and its [`PageId`] is the number that [`ExpertGrid::page`] gives it. Time, a
-//! [`crate::Position`], counts visits of layers.
+//! An expert is one unit of residency here, and its [`PageId`] is the number that [`ExpertGrid::page`] gives it; the live
+//! scheduler counts pages and tells of whole experts. Time, a [`crate::Position`], counts visits of layers.
 
 mod approx;
 mod belady;
@@ -19,6 +19,7 @@ mod forecast;
 mod history;
 mod kind;
 mod learned;
+mod lookahead;
 mod modelled;
 mod policy;
 mod popularity;
@@ -32,6 +33,7 @@ pub use belady::Belady;
 pub use forecast::ExpertForecast;
 pub use kind::ExpertPolicyKind;
 pub use learned::Learned;
+pub use lookahead::Lookahead;
 pub use modelled::ModelledLookahead;
 pub use policy::ExpertPolicy;
 pub use popularity::Popularity;
@@ -65,6 +67,11 @@ impl ExpertGrid {
         PageId((layer * self.experts + expert) as u32)
     }
 
+    /// The layer of an expert, and its number within it.
+    pub fn place(self, page: PageId) -> (usize, usize) {
+        (page.index() / self.experts, page.index() % self.experts)
+    }
+
     /// The numbers of all experts of a layer, in order.
     pub fn pages(self, layer: usize) -> std::ops::Range<usize> {
         layer * self.experts..(layer + 1) * self.experts
@@ -73,7 +80,7 @@ impl ExpertGrid {
 
 /// One expert that the router chose for one token.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
+pub struct Chosen {
     /// The token, counted from the first of the pass.
     pub token: u32,
     /// The expert, counted within its layer.
@@ -91,5 +98,5 @@ pub struct Routing<'a> {
     /// layer of a prompt is computed for its last token only).
     pub tokens: usize,
     /// In any order; one expert may occur for several tokens.
-    pub choices: &'a [Choice],
+    pub choices: &'a [Chosen],
 }

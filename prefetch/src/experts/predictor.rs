@@ -1,5 +1,7 @@
 //! What can be said about the use of an expert before its router has spoken.
 
+use std::fmt;
+
 use super::Routing;
 
 /// What is expected of one expert.
@@ -26,7 +28,7 @@ impl Estimate {
 /// Learns from every routing, and estimates.
 ///
 /// No method allocates.
-pub trait Predictor {
+pub trait Predictor: fmt::Debug {
     /// The router of a layer has spoken. Layers come in their order, pass after pass.
     fn observe(&mut self, routing: &Routing<'_>);
 
@@ -39,4 +41,13 @@ pub trait Predictor {
     /// # Panics
     /// When `probabilities` is not as long as a layer has experts.
     fn ahead(&mut self, layer: usize, probabilities: &mut [f32]) -> bool;
+
+    /// The same, given what the layer's router says of an earlier hidden state of the token: a score for each expert, of which
+    /// the greatest would be chosen. `false` where scores are of no use.
+    ///
+    /// # Panics
+    /// As [`Predictor::ahead`].
+    fn foresee(&mut self, _layer: usize, _scores: &[f32], _probabilities: &mut [f32]) -> bool {
+        false
+    }
 }

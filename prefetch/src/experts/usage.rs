@@ -86,14 +86,14 @@ impl UsageTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Choice;
+    use super::super::Chosen;
     use super::*;
 
     #[test]
     fn shares_follow_use_and_fade() {
         let mut table = UsageTable::new(ExpertGrid { layers: 1, experts: 4 }, 1);
         let one = |table: &mut UsageTable, expert| {
-            table.observe(&Routing { layer: 0, tokens: 1, choices: &[Choice { token: 0, expert, weight: 1.0 }] });
+            table.observe(&Routing { layer: 0, tokens: 1, choices: &[Chosen { token: 0, expert, weight: 1.0 }] });
         };
         for _ in 0..200 {
             one(&mut table, 2);
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_prompt_counts_by_its_tokens() {
         let mut table = UsageTable::new(ExpertGrid { layers: 1, experts: 4 }, 1);
-        let choices: Vec<_> = (0..8).map(|token| Choice { token, expert: token % 2, weight: 1.0 }).collect();
+        let choices: Vec<_> = (0..8).map(|token| Chosen { token, expert: token % 2, weight: 1.0 }).collect();
         table.observe(&Routing { layer: 0, tokens: 8, choices: &choices });
         assert_eq!(table.age(0, &table.layer(0)[1]), Some(0), "the last token of the prompt");
         assert_eq!(table.age(0, &table.layer(0)[0]), Some(1));

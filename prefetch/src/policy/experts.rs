@@ -1,56 +1,51 @@
-//! Which expert leaves first: the one that is worth least.
+//! The experts that have pages in the window, as the policy over experts sees them.
 //!
-//! What an expert is worth is said by an [`ExpertOrder`], which can be replaced; this module keeps the experts that have
-//! pages in the window in that order. Whole experts are what is used, so whole experts leave: once a page of one has gone,
-//! the rest of it follows.
+//! Whole experts are what is used, so whole experts leave: once a page of one has gone, the rest of it follows. Who leaves
+//! first is said by an [`ExpertPolicy`], the same that a recorded trace is replayed with; this module counts pages for it, and keeps
+//! from it what is about to be computed.
 
-use std::fmt;
+use forebay_pager::{Class, PageId};
 
-use forebay_pager::PageId;
+use super::{Position, Use};
+use crate::experts::{ExpertGrid, ExpertPolicy, Routing};
+use crate::plan::{Choice, Plan};
 
-use super::Chosen;
-use crate::heap::PageHeap;
-use crate::plan::{Choice, ExpertId, Plan};
-
-/// What an expert is worth. A number without a unit: of two experts the one worth less leaves first, whatever their layers.
-pub type Worth = u64;
-
-/// Says what each expert is worth keeping.
-///
-/// Told of every choice, it tells back whose worth has changed: between two calls nothing changes, so that the experts can be
-/// kept in order at O(log n) for each change.
-pub trait ExpertOrder: fmt::Debug + Send {
-    /// The tokens of a pass have chosen experts of `choice`. `changed` is to be called for each expert, of this choice or
-    /// another, whose worth is not what it was, with what it is now.
-    fn observe(&mut self, choice: &Choice, chosen: &[Chosen], changed: &mut dyn FnMut(ExpertId, Worth));
-
-    /// What `expert` is worth now.
-    fn worth(&self, expert: ExpertId) -> Worth;
+/// The experts that have pages in the window. An expert goes by the number that [`ExpertGrid::page`] gives it, where each choice of
+/// the plan is a layer.
+#[derive(Debug)]
+pub struct ResidentExperts {
+    choices: Vec<Choice>,
+    grid: ExpertGrid,
+    rows: Vec<Row>,
+    /// Pages that have arrived for experts that are held.
+    streamed: usize,
+    /// How many may have at the cost of experts that are worth more.
+    streamed_most: usize,
+    policy: Box<dyn ExpertPolicy + Send>,
 }
 
-/// The experts that have pages in the window.
-#[derive(Debug)]
-pub(super) struct ResidentExperts {
-    choices: Vec<Choice>,
-    /// For each expert, how many of its pages are resident.
-    pages: Vec<u32>,
-    /// For each expert, whether it is kept whatever it is worth.
-    held: Vec<bool>,
-    /// The experts that may leave; the one worth least is the greatest.
-    leaving: PageHeap,
-    order: Box<dyn ExpertOrder>,
+/// What is known of an expert.
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    /// How many of its pages are resident.
+    pages: u32,
+    /// How many of them have arrived since it is held.
+    streamed: u32,
+    /// It is kept whatever it is worth.
+    held: bool,
 }
 
 impl ResidentExperts {
-    /// None are resident yet.
-    pub(super) fn new(plan: &Plan, order: Box<dyn ExpertOrder>) -> Self {
-        let experts = plan.expert_count() as usize;
+    /// None are resident yet. What is chosen and worth less than all that is kept has `streamed_most` frames to pass through.
+    pub(crate) fn new(plan: &Plan, streamed_most: usize, policy: Box<dyn ExpertPolicy + Send>) -> Self {
+        let grid = plan.expert_grid();
         ResidentExperts {
             choices: plan.choices().iter().map(|(_, choice)| *choice).collect(),
-            pages: vec![0; experts],
-            held: vec![false; experts],
-            leaving: PageHeap::new(experts),
-            order,
+            grid,
+            rows: vec![Row::default(); grid.len()],
+            streamed: 0,
+            streamed_most,
+            policy,
         }
     }
 
@@ -60,118 +55,213 @@ impl ResidentExperts {
     }
 
     /// A page of an expert has arrived. `false` when the page is dense.
-    pub(super) fn arrived(&mut self, page: PageId) -> bool {
+    pub(super) fn arrived(&mut self, page: PageId, at: Position) -> bool {
         let Some(expert) = self.expert_of(page) else { return false };
-        self.pages[expert.0 as usize] += 1;
-        self.place(expert);
+        let row = &mut self.rows[expert.index()];
+        row.pages += 1;
+        if row.held {
+            row.streamed += 1;
+            self.streamed += 1;
+        } else if row.pages == 1 {
+            self.policy.touch(expert, at, Use::Arrived);
+        }
         true
     }
 
     /// A page of an expert has left. `false` when the page is dense.
     pub(super) fn left(&mut self, page: PageId) -> bool {
         let Some(expert) = self.expert_of(page) else { return false };
-        self.pages[expert.0 as usize] -= 1;
-        self.place(expert);
+        let row = &mut self.rows[expert.index()];
+        row.pages -= 1;
+        if row.streamed > 0 {
+            row.streamed -= 1;
+            self.streamed -= 1;
+        }
+        if row.pages == 0 && !row.held {
+            self.policy.forget(expert);
+        }
         true
     }
 
     /// Keeps an expert, whatever it is worth, until [`ResidentExperts::release`].
-    pub(super) fn hold(&mut self, expert: ExpertId) {
-        self.held[expert.0 as usize] = true;
-        self.place(expert);
-    }
-
-    pub(super) fn release(&mut self, expert: ExpertId) {
-        self.held[expert.0 as usize] = false;
-        self.place(expert);
-    }
-
-    /// The tokens of a pass have chosen.
-    pub(super) fn observe(&mut self, choice: &Choice, chosen: &[Chosen]) {
-        let Self { order, leaving, pages, held, .. } = self;
-        order.observe(choice, chosen, &mut |expert, worth| {
-            if pages[expert.0 as usize] > 0 && !held[expert.0 as usize] {
-                leaving.set(expert.0, key(worth));
-            }
-        });
-    }
-
-    /// A page of the expert that is worth least, of those with a page that may leave.
-    pub(super) fn least(&self, evictable: &dyn Fn(PageId) -> bool) -> Option<PageId> {
-        let page = |expert| self.pages_of(ExpertId(expert)).map(PageId).find(|&p| evictable(p));
-        page(self.leaving.greatest(|expert| page(expert).is_some())?)
-    }
-
-    /// Puts an expert where it belongs after a change.
-    fn place(&mut self, expert: ExpertId) {
-        if self.pages[expert.0 as usize] > 0 && !self.held[expert.0 as usize] {
-            self.leaving.set(expert.0, key(self.order.worth(expert)));
-        } else {
-            self.leaving.remove(expert.0);
+    pub(crate) fn hold(&mut self, choice: &Choice, expert: u32) {
+        let expert = self.number(choice, expert);
+        let row = &mut self.rows[expert.index()];
+        if !std::mem::replace(&mut row.held, true) && row.pages > 0 {
+            self.policy.forget(expert);
         }
     }
 
-    fn expert_of(&self, page: PageId) -> Option<ExpertId> {
-        let behind = self.choices.partition_point(|choice| choice.pages(0).start <= page.0);
-        let choice = self.choices[behind.checked_sub(1)?];
-        choice.expert_of(page).map(|expert| choice.id(expert))
+    /// It was computed, or will not be.
+    pub(crate) fn release(&mut self, choice: &Choice, expert: u32, at: Position) {
+        let expert = self.number(choice, expert);
+        let row = &mut self.rows[expert.index()];
+        self.streamed -= std::mem::take(&mut row.streamed) as usize;
+        if std::mem::take(&mut row.held) && row.pages > 0 {
+            self.policy.touch(expert, at, Use::Done);
+        }
     }
 
-    fn pages_of(&self, expert: ExpertId) -> std::ops::Range<u32> {
-        let behind = self.choices.partition_point(|choice| choice.first <= expert);
-        let choice = self.choices[behind - 1];
-        choice.pages(expert.0 - choice.first.0)
+    /// A router has spoken.
+    pub(crate) fn observe(&mut self, routing: &Routing<'_>) {
+        self.policy.observe(routing);
+    }
+
+    /// What the router of a choice to come says of an earlier hidden state: see [`ExpertPolicy::foresee`].
+    pub(crate) fn foresee(&mut self, choice: u32, scores: &[f32]) {
+        self.policy.foresee(choice as usize, scores);
+    }
+
+    /// The next best expert to read ahead of its router, of those that are not `complete`.
+    pub(crate) fn hint(&mut self, complete: impl Fn(&Choice, u32) -> bool) -> Option<(Choice, u32)> {
+        let Self { choices, grid, policy, .. } = self;
+        let place = |number| {
+            let (layer, expert) = grid.place(number);
+            (choices[layer], expert as u32)
+        };
+        // Where one layer has fewer experts than another some numbers are nobody's.
+        let unwanted = |number| {
+            let (choice, expert) = place(number);
+            expert >= choice.experts || complete(&choice, expert)
+        };
+        policy.hint(&unwanted).map(place)
+    }
+
+    /// The page that makes room for a page of an expert, `incoming`. What is not held must not push out what is worth more;
+    /// what is held may where nothing else is left to do (a demand), or while little is streamed.
+    pub(super) fn room_for(
+        &mut self,
+        incoming: PageId,
+        at: Position,
+        class: Class,
+        evictable: &dyn Fn(PageId) -> bool,
+    ) -> Option<PageId> {
+        let expert = self.expert_of(incoming)?;
+        let held = self.rows[expert.index()].held;
+        if held && (class == Class::Demand || self.streamed < self.streamed_most) {
+            return self.least(evictable);
+        }
+        let Self { choices, grid, policy, .. } = self;
+        let page = |expert| a_page(choices, *grid, expert, evictable);
+        policy.victim(expert, at, class, &|expert| page(expert).is_some()).and_then(page)
+    }
+
+    /// A page of the expert that is worth least, of those with a page that may leave.
+    pub(super) fn least(&mut self, evictable: &dyn Fn(PageId) -> bool) -> Option<PageId> {
+        let Self { choices, grid, policy, .. } = self;
+        let page = |expert| a_page(choices, *grid, expert, evictable);
+        policy.least(&|expert| page(expert).is_some()).and_then(page)
+    }
+
+    /// Those that may leave, the first to leave first. Slow: for tests.
+    pub(crate) fn leaving(&mut self) -> Vec<PageId> {
+        let mut leaving = Vec::new();
+        while let Some(expert) = self.policy.least(&|expert| !leaving.contains(&expert)) {
+            leaving.push(expert);
+        }
+        leaving
+    }
+
+    /// Whether `page` is one of an expert that nobody has chosen.
+    pub(super) fn is_hint(&self, page: PageId) -> bool {
+        self.expert_of(page).is_some_and(|expert| !self.rows[expert.index()].held)
+    }
+
+    fn expert_of(&self, page: PageId) -> Option<PageId> {
+        let behind = self.choices.partition_point(|choice| choice.pages(0).start <= page.0);
+        let choice = self.choices[behind.checked_sub(1)?];
+        choice.expert_of(page).map(|expert| self.number(&choice, expert))
+    }
+
+    fn number(&self, choice: &Choice, expert: u32) -> PageId {
+        self.grid.page(choice.index as usize, expert as usize)
     }
 }
 
-/// The heap has the greatest on top.
-fn key(worth: Worth) -> u64 {
-    !worth
+/// A page of an expert that may leave.
+fn a_page(choices: &[Choice], grid: ExpertGrid, expert: PageId, evictable: &dyn Fn(PageId) -> bool) -> Option<PageId> {
+    let (layer, expert) = grid.place(expert);
+    choices[layer].pages(expert as u32).map(PageId).find(|&page| evictable(page))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::StepShape;
+    use crate::policy::Policy;
 
-    /// Worth what its number says.
+    /// The first in the list is worth least.
     #[derive(Debug)]
-    struct ByNumber(Vec<Worth>);
+    struct Listed(Vec<u32>, Vec<bool>);
 
-    impl ExpertOrder for ByNumber {
-        fn observe(&mut self, choice: &Choice, chosen: &[Chosen], changed: &mut dyn FnMut(ExpertId, Worth)) {
-            for Chosen { expert, tokens } in chosen {
-                let id = choice.id(*expert);
-                self.0[id.0 as usize] = Worth::from(*tokens);
-                changed(id, self.worth(id));
-            }
+    impl Policy for Listed {
+        fn touch(&mut self, page: PageId, _: Position, _: Use) {
+            self.1[page.index()] = true;
         }
 
-        fn worth(&self, expert: ExpertId) -> Worth {
-            self.0[expert.0 as usize]
+        fn victim(
+            &mut self,
+            incoming: PageId,
+            _: Position,
+            _: Class,
+            evictable: &dyn Fn(PageId) -> bool,
+        ) -> Option<PageId> {
+            let worth_less = self.0.iter().take_while(|&&expert| expert != incoming.0);
+            worth_less.map(|&expert| PageId(expert)).find(|&p| self.1[p.index()] && evictable(p))
         }
+
+        fn forget(&mut self, page: PageId) {
+            self.1[page.index()] = false;
+        }
+    }
+
+    impl ExpertPolicy for Listed {
+        fn least(&mut self, evictable: &dyn Fn(PageId) -> bool) -> Option<PageId> {
+            self.victim(PageId(u32::MAX), 0, Class::Demand, evictable)
+        }
+    }
+
+    fn experts(worth: Vec<u32>, streamed_most: usize) -> (ResidentExperts, Choice) {
+        let plan = Plan::new([StepShape::Choice { experts: 4, pages_per_expert: 2, chosen: 1 }], 0);
+        let policy = Box::new(Listed(worth, vec![false; 4]));
+        (ResidentExperts::new(&plan, streamed_most, policy), plan.choices()[0].1)
     }
 
     #[test]
     fn whole_experts_leave_the_one_worth_least_first_and_held_ones_never() {
-        let plan = Plan::new([StepShape::Choice { experts: 3, pages_per_expert: 2, chosen: 1 }], 0);
-        let choice = plan.choices()[0].1;
-        let mut experts = ResidentExperts::new(&plan, Box::new(ByNumber(vec![7, 5, 6])));
+        let (mut experts, choice) = experts(vec![1, 2, 0, 3], 0);
         let all = |_: PageId| true;
         assert_eq!(experts.least(&all), None);
         for page in 0..6 {
-            assert!(experts.arrived(PageId(page)));
+            assert!(experts.arrived(PageId(page), 0));
         }
         assert_eq!(experts.least(&all), Some(PageId(2)));
         assert_eq!(experts.least(&|p| p != PageId(2)), Some(PageId(3)), "the rest of the same expert");
-        experts.hold(ExpertId(1));
+        experts.hold(&choice, 1);
         assert_eq!(experts.least(&all), Some(PageId(4)));
-        experts.observe(&choice, &[Chosen { expert: 1, tokens: 9 }, Chosen { expert: 2, tokens: 8 }]);
+        experts.left(PageId(4));
+        experts.left(PageId(5));
         assert_eq!(experts.least(&all), Some(PageId(0)));
+        experts.release(&choice, 1, 0);
+        assert_eq!(experts.least(&all), Some(PageId(2)));
+    }
+
+    #[test]
+    fn what_is_worth_less_than_all_that_is_kept_passes_through_the_frames_set_apart() {
+        let (mut experts, choice) = experts(vec![3, 0, 1, 2], 1);
+        let gone = std::cell::Cell::new(false);
+        let all = |p: PageId| p != PageId(0) || !gone.get();
+        (0..6).for_each(|page| assert!(experts.arrived(PageId(page), 0)));
+        let room = |experts: &mut ResidentExperts, class| experts.room_for(PageId(6), 0, class, &all);
+        assert_eq!(room(&mut experts, Class::Hint), None, "a hint, for which nothing better leaves");
+        experts.hold(&choice, 3);
+        assert_eq!(room(&mut experts, Class::Hint), Some(PageId(0)), "chosen, and nothing is streamed yet");
         experts.left(PageId(0));
-        experts.left(PageId(1));
-        assert_eq!(experts.least(&all), Some(PageId(4)));
-        experts.release(ExpertId(1));
-        assert_eq!(experts.least(&|p| p.0 < 4), Some(PageId(2)));
+        gone.set(true);
+        assert!(experts.arrived(PageId(6), 0));
+        assert_eq!(room(&mut experts, Class::Hint), None, "as much is streamed as may be");
+        assert_eq!(room(&mut experts, Class::Demand), Some(PageId(1)), "nothing else is left to do");
+        experts.release(&choice, 3, 0);
+        assert_eq!(experts.least(&all), Some(PageId(6)), "what was streamed is the first to leave");
     }
 }

@@ -2,10 +2,9 @@
 
 use forebay_pager::{Class, PageId};
 
-use super::experts::{ExpertOrder, ResidentExperts};
-use super::{Chosen, Policy, Position, Use};
+use super::{Policy, Position, ResidentExperts, Use};
 use crate::heap::PageHeap;
-use crate::plan::{Choice, ExpertId, Plan};
+use crate::plan::Plan;
 
 /// Evicts the page whose next use is furthest away, and lets no hint push out a page that is needed sooner than itself
 /// (Cao, Felten, Karlin, Li 1995: optimal replacement, do no harm).
@@ -14,7 +13,7 @@ use crate::plan::{Choice, ExpertId, Plan};
 /// ([`crate::residency::keep_set`]) are worth keeping for all cycles to come, so they leave last.
 ///
 /// An expert is used less than once per cycle. So its pages leave after the dense ones that were just used and will be read
-/// again in any case, and before those that were read ahead; among experts an [`ExpertOrder`] decides.
+/// again in any case, and before those that were read ahead; among experts [`ResidentExperts`] decides.
 #[derive(Debug)]
 pub struct Forecast {
     /// The dense pages in the window.
@@ -33,16 +32,20 @@ pub struct Forecast {
 impl Forecast {
     /// A forecast for `plan`, in which the pages flagged in `keep` are the resident set. Hints push out experts only while
     /// fewer than `ahead_most` pages are read ahead.
-    pub fn new(plan: &Plan, keep: Vec<bool>, ahead_most: usize, order: Box<dyn ExpertOrder>) -> Self {
+    pub fn new(plan: &Plan, keep: Vec<bool>, ahead_most: usize, experts: ResidentExperts) -> Self {
         Forecast {
             next_use: PageHeap::new(keep.len()),
             cycle: plan.dense().len() as u64,
             ahead: vec![false; keep.len()],
             ahead_count: 0,
             ahead_most,
-            experts: ResidentExperts::new(plan, order),
+            experts,
             keep,
         }
+    }
+
+    pub(super) fn experts(&mut self) -> &mut ResidentExperts {
+        &mut self.experts
     }
 
     fn set_ahead(&mut self, page: PageId, ahead: bool) {
@@ -51,15 +54,24 @@ impl Forecast {
     }
 
     /// The expert page that makes room for `incoming`, if one may.
-    fn expert(&self, incoming: PageId, class: Class, evictable: &dyn Fn(PageId) -> bool) -> Option<PageId> {
-        let dense_hint = class == Class::Hint && !self.experts.has(incoming) && !self.keep[incoming.index()];
-        if dense_hint && self.ahead_count >= self.ahead_most { None } else { self.experts.least(evictable) }
+    fn expert(
+        &mut self,
+        incoming: PageId,
+        at: Position,
+        class: Class,
+        evictable: &dyn Fn(PageId) -> bool,
+    ) -> Option<PageId> {
+        if self.experts.has(incoming) {
+            return self.experts.room_for(incoming, at, class, evictable);
+        }
+        let hint = class == Class::Hint && !self.keep[incoming.index()];
+        if hint && self.ahead_count >= self.ahead_most { None } else { self.experts.least(evictable) }
     }
 }
 
 impl Policy for Forecast {
     fn touch(&mut self, page: PageId, at: Position, use_: Use) {
-        if use_ == Use::Arrived && self.experts.arrived(page) || self.experts.has(page) {
+        if use_ == Use::Arrived && self.experts.arrived(page, at) || self.experts.has(page) {
             return;
         }
         let next = match use_ {
@@ -84,8 +96,12 @@ impl Policy for Forecast {
         if used.is_some() {
             return used;
         }
-        let expert = self.expert(incoming, class, evictable);
-        expert.or_else(|| furthest.filter(|page| class == Class::Demand || harmless(page)))
+        let expert = self.expert(incoming, at, class, evictable);
+        if expert.is_some() || self.experts.is_hint(incoming) {
+            return expert; // What may be chosen is worth no page that was read because it will be used.
+        }
+        let harmless = |page: &PageId| self.next_use.key(page.0) > at;
+        furthest.filter(|page| class == Class::Demand || harmless(page))
     }
 
     fn forget(&mut self, page: PageId) {
@@ -94,28 +110,18 @@ impl Policy for Forecast {
             self.next_use.remove(page.0);
         }
     }
-
-    fn chosen(&mut self, choice: &Choice, chosen: &[Chosen]) {
-        self.experts.observe(choice, chosen);
-    }
-
-    fn hold(&mut self, expert: ExpertId) {
-        self.experts.hold(expert);
-    }
-
-    fn release(&mut self, expert: ExpertId) {
-        self.experts.release(expert);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::experts::{ExpertForecast, Popularity};
     use crate::plan::StepShape;
-    use crate::policy::Popularity;
 
     fn forecast(plan: &Plan, keep: Vec<bool>) -> Forecast {
-        Forecast::new(plan, keep, 1, Box::new(Popularity::new(plan)))
+        let grid = plan.expert_grid();
+        let experts = Box::new(ExpertForecast::new(grid, Popularity::new(grid, 1)));
+        Forecast::new(plan, keep, 1, ResidentExperts::new(plan, 4, experts))
     }
 
     #[test]
@@ -145,14 +151,22 @@ mod tests {
         policy.touch(PageId(2), 2, Use::Arrived); // next at 2
         policy.touch(PageId(3), 3, Use::Arrived);
         let any = |_: PageId| true;
-        assert_eq!(policy.victim(PageId(4), 3, Class::Demand, &any), Some(PageId(1)));
+        let choice = plan.choices()[0].1;
+        // Nobody has chosen page 4 yet.
+        assert_eq!(policy.victim(PageId(4), 3, Class::Hint, &any), Some(PageId(1)));
         policy.forget(PageId(1));
+        assert_eq!(
+            policy.victim(PageId(4), 3, Class::Hint, &any),
+            None,
+            "neither one worth as much, nor what will be used"
+        );
+        policy.experts().hold(&choice, 1);
         assert_eq!(policy.victim(PageId(4), 3, Class::Demand, &any), Some(PageId(3)));
         // One page is read ahead, which is all that may be at the cost of an expert.
         assert_eq!(policy.victim(PageId(5), 3, Class::Hint, &any), None);
-        policy.hold(ExpertId(0));
+        policy.experts().hold(&choice, 0);
         assert_eq!(policy.victim(PageId(4), 3, Class::Demand, &any), Some(PageId(2)));
-        policy.release(ExpertId(0));
+        policy.experts().release(&choice, 0, 3);
         policy.touch(PageId(2), 2, Use::Done);
         policy.forget(PageId(2));
         assert_eq!(policy.victim(PageId(5), 3, Class::Hint, &any), Some(PageId(3)));

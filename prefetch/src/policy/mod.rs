@@ -6,29 +6,16 @@
 mod baseline;
 mod experts;
 mod forecast;
-mod popularity;
 
 pub use baseline::{ClockSweep, Lfu, Lru};
-pub use experts::{ExpertOrder, Worth};
+pub use experts::ResidentExperts;
 pub use forecast::Forecast;
-pub use popularity::Popularity;
 
 use forebay_pager::{Class, PageId};
-
-use crate::plan::{Choice, ExpertId};
 
 /// A point of the run: passes x dense pages per pass + dense pages of this pass that lie behind. Experts are used between
 /// two dense pages, at the position of the second.
 pub type Position = u64;
-
-/// An expert that tokens have chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chosen {
-    /// Its number within its choice.
-    pub expert: u32,
-    /// How many tokens of the pass have chosen it.
-    pub tokens: u32,
-}
 
 /// What is asked of a replacement policy.
 pub trait Policy {
@@ -47,21 +34,6 @@ pub trait Policy {
 
     /// `page` has left the window.
     fn forget(&mut self, page: PageId);
-
-    /// The tokens of a pass have chosen experts of `choice`.
-    fn chosen(&mut self, choice: &Choice, chosen: &[Chosen]) {
-        let _ = (choice, chosen);
-    }
-
-    /// `expert` will be used soon: until [`Policy::release`], `evictable` accepts none of its pages.
-    fn hold(&mut self, expert: ExpertId) {
-        let _ = expert;
-    }
-
-    /// `expert` was used, or will not be.
-    fn release(&mut self, expert: ExpertId) {
-        let _ = expert;
-    }
 }
 
 /// What a [`Policy::touch`] tells.
@@ -76,7 +48,8 @@ pub enum Use {
 /// The policies by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PolicyKind {
-    /// Furthest next use leaves first, with the resident set of [`crate::residency`]; experts by what they are worth.
+    /// Furthest next use leaves first: exact for dense pages, with the resident set of [`crate::residency`]; estimated for
+    /// experts.
     #[default]
     Forecast,
     /// Least recently used leaves first.
@@ -158,16 +131,14 @@ impl Policy for AnyPolicy {
     fn forget(&mut self, page: PageId) {
         each!(self, p => p.forget(page));
     }
+}
 
-    fn chosen(&mut self, choice: &Choice, chosen: &[Chosen]) {
-        each!(self, p => p.chosen(choice, chosen));
-    }
-
-    fn hold(&mut self, expert: ExpertId) {
-        each!(self, p => p.hold(expert));
-    }
-
-    fn release(&mut self, expert: ExpertId) {
-        each!(self, p => p.release(expert));
+impl AnyPolicy {
+    /// The experts, if the policy tells them from other pages.
+    pub(crate) fn experts(&mut self) -> Option<&mut ResidentExperts> {
+        match self {
+            AnyPolicy::Forecast(forecast) => Some(forecast.experts()),
+            _ => None,
+        }
     }
 }

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use forebay_pager::{Class, Clock, Lease, Nanos, PageId, PageState, Pager, Storage};
 
 use super::{LEAST_FRAMES, Scheduler, SchedulerError};
+use crate::experts::{Chosen, Routing};
 use crate::plan::{Choice, Need, Plan, StepId};
-use crate::policy::{Chosen, Policy, Position, Use};
+use crate::policy::{Policy, Position, ResidentExperts, Use};
 
 /// What was counted of experts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +26,16 @@ pub struct ExpertStats {
     pub stall: Nanos,
     /// How often it did.
     pub stalls: u64,
+    /// Experts whose reading was begun before their router had spoken.
+    pub hints: u64,
+    /// Of these, the ones that their router chose when it spoke.
+    pub hints_used: u64,
+    /// Of these in turn, the ones that were not complete by then.
+    pub hints_late: u64,
+    /// Experts read ahead that their router did not choose.
+    pub hints_wasted: u64,
+    /// Pages of experts whose read was started before their router had spoken.
+    pub hint_reads: u64,
 }
 
 /// How far an expert of the choice is.
@@ -55,7 +66,7 @@ pub(super) struct Choosing {
     computing: Option<u32>,
     /// The next page to be asked for: an index into `pending`, and a page of that expert.
     next: (usize, u32),
-    stats: ExpertStats,
+    pub(super) stats: ExpertStats,
 }
 
 impl Choosing {
@@ -93,6 +104,27 @@ impl Choosing {
         Some(victim)
     }
 
+    /// Puts down who is chosen, in ascending order whatever that of `chosen`.
+    fn begin(&mut self, step: StepId, choice: Choice, chosen: &[Chosen]) {
+        self.at = Some((step, choice));
+        for c in chosen {
+            self.progress[c.expert as usize] = Progress::Pending;
+        }
+        let wanted = |expert: &u32| self.progress[*expert as usize] == Progress::Pending;
+        self.pending.extend((0..choice.experts).filter(wanted));
+        self.stats.used += self.pending.len() as u64;
+    }
+
+    /// The step and the choice that experts are chosen for.
+    pub(super) fn at(&self) -> Option<(StepId, Choice)> {
+        self.at
+    }
+
+    /// Those that are chosen and not handed out.
+    pub(super) fn pending(&self) -> &[u32] {
+        &self.pending
+    }
+
     /// Takes `expert` from the pending.
     fn hand_out(&mut self, expert: u32) {
         let place = self.pending.binary_search(&expert).expect("what is ready is pending");
@@ -113,33 +145,49 @@ impl Choosing {
     }
 }
 
-fn complete<S: Storage, C: Clock>(pager: &Pager<S, C>, choice: &Choice, expert: u32) -> bool {
+pub(super) fn complete<S: Storage, C: Clock>(pager: &Pager<S, C>, choice: &Choice, expert: u32) -> bool {
     choice.pages(expert).all(|page| pager.state(PageId(page)) == PageState::Resident)
 }
 
 impl<S: Storage, C: Clock> Scheduler<S, C> {
-    /// Says which experts the tokens of this pass need in `step`, in ascending order of their numbers. They are read from here
-    /// on, so dense steps may be computed before the step is begun.
+    /// Says which experts the `tokens` tokens of this pass have chosen in `step`, in any order. They are read from here on, so
+    /// dense steps may be computed before the step is begun.
     ///
     /// # Panics
-    /// When the step is no choice, or there is no such expert, or the order is another.
-    pub fn choose(&mut self, step: StepId, chosen: &[Chosen]) {
+    /// When the step is no choice, or there is no such expert.
+    pub fn choose(&mut self, step: StepId, tokens: usize, chosen: &[Chosen]) {
         self.give_up_experts();
         let Need::Choice(choice) = self.plan.steps()[step.0 as usize].need else {
             panic!("step {} is no choice among experts", step.0);
         };
-        assert!(chosen.is_sorted_by(|a, b| a.expert < b.expert), "experts in ascending order");
         assert!(chosen.iter().all(|c| c.expert < choice.experts), "{} experts: {chosen:?}", choice.experts);
-        self.choosing.at = Some((step, choice));
-        for c in chosen {
-            self.choosing.pending.push(c.expert);
-            self.choosing.progress[c.expert as usize] = Progress::Pending;
-            self.policy.hold(choice.id(c.expert));
-            self.choosing.stats.loads += u64::from(!complete(&self.pager, &choice, c.expert));
+        self.choosing.begin(step, choice, chosen);
+        self.settle_hints(&choice);
+        for &expert in &self.choosing.pending {
+            self.choosing.stats.loads += u64::from(!complete(&self.pager, &choice, expert));
+            if let Some(experts) = self.policy.experts() {
+                experts.hold(&choice, expert);
+            }
         }
-        self.choosing.stats.used += chosen.len() as u64;
-        self.policy.chosen(&choice, chosen);
+        // With everything resident nobody asks what an expert is worth.
+        if self.pager.frames() < self.pager.page_count()
+            && let Some(experts) = self.policy.experts()
+        {
+            experts.observe(&Routing { layer: choice.index as usize, tokens, choices: chosen });
+            self.ahead.begin(tokens);
+        }
         self.pump();
+    }
+
+    /// Bytes of `expert`, of those just chosen, that are not in the window: 0 when it is resident.
+    ///
+    /// # Panics
+    /// When nothing is chosen, or there is no such expert.
+    pub fn missing_bytes(&self, expert: u32) -> u64 {
+        let (_, choice) = self.choosing.at.expect("experts were chosen");
+        assert!(expert < choice.experts, "expert {expert} of {}", choice.experts);
+        let missing = choice.pages(expert).map(PageId).filter(|&page| self.pager.state(page) != PageState::Resident);
+        missing.map(|page| u64::from(self.pager.spec(page).len)).sum()
     }
 
     /// The next expert to compute, by its number; its pages are moved into `pages`, which must be empty, in the order in which
@@ -199,7 +247,9 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         }
         if let (Some((_, choice)), Some(expert)) = (self.choosing.at, self.choosing.computing.take()) {
             self.choosing.progress[expert as usize] = Progress::Unwanted;
-            self.policy.release(choice.id(expert));
+            if let Some(experts) = self.policy.experts() {
+                experts.release(&choice, expert, at);
+            }
         }
     }
 
@@ -211,6 +261,12 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     /// What was counted of experts; counting starts again at zero.
     pub fn take_expert_stats(&mut self) -> ExpertStats {
         std::mem::take(&mut self.choosing.stats)
+    }
+
+    /// The experts that have pages in the window and are not chosen, the first to leave first, by the numbers that
+    /// [`Plan::expert_grid`] gives them; none where the policy does not tell experts from other pages. Slow: for tests.
+    pub fn leaving_experts(&mut self) -> Vec<PageId> {
+        self.policy.experts().map_or_else(Vec::new, ResidentExperts::leaving)
     }
 
     pub(super) fn begin_choice(&mut self, step: StepId) {
@@ -235,13 +291,16 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
 
     /// Lets go of what was chosen. Returns whether any of it was not computed.
     pub(super) fn give_up_experts(&mut self) -> bool {
+        let at = self.position_of_choice();
         let Some((_, choice)) = self.choosing.at.take() else { return false };
         let Choosing { pending, ready, progress, computing, .. } = &mut self.choosing;
         let any = !pending.is_empty();
         ready.clear();
         for expert in pending.drain(..).chain(computing.take()) {
             progress[expert as usize] = Progress::Unwanted;
-            self.policy.release(choice.id(expert));
+            if let Some(experts) = self.policy.experts() {
+                experts.release(&choice, expert, at);
+            }
         }
         self.choosing.next = (0, 0);
         any

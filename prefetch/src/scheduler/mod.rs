@@ -9,25 +9,29 @@
 //!     next_batch        demand what is missing, hint what comes later, hand out what is ready (or wait)
 //!     finish_batch      give the pages back: from here on they may be evicted
 //!   choose              what the router has chosen: read from here on, before all hints
+//!     foresee           what the next router is likely to choose: read when nothing else is
 //!   begin_step          of the choice; dense steps may come in between
 //!     next_expert       demand what is missing, hand out an expert all of whose pages are resident (or wait)
 //!     finish_expert     give it back
 //! ```
 
+mod ahead;
 mod choice;
 mod reads;
+mod room;
 
 pub use choice::ExpertStats;
+pub use room::{LEAST_FRAMES, least_frames};
 
 use forebay_pager::{Clock, Lease, PageId, Pager, Storage};
 
+use self::ahead::Ahead;
 use self::choice::Choosing;
+use self::room::{kept_pages, least, ring};
+use crate::experts::{ExpertForecast, ExpertPolicy, Learned, Lookahead};
 use crate::layout::Layout;
 use crate::plan::{Need, Pass, Plan, Step, StepId};
-use crate::policy::{
-    AnyPolicy, ClockSweep, ExpertOrder, Forecast, Lfu, Lru, Policy, PolicyKind, Popularity, Position, Use,
-};
-use crate::residency::keep_set;
+use crate::policy::{AnyPolicy, ClockSweep, Forecast, Lfu, Lru, Policy, PolicyKind, Position, ResidentExperts, Use};
 
 /// How the scheduler decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +40,13 @@ pub struct SchedulerOptions {
     pub policy: PolicyKind,
     /// Whether pages of later steps are read ahead. Off is a baseline: every miss is then waited for.
     pub prefetch: bool,
+    /// On what grounds experts are read before their router has spoken; only with prefetch and [`PolicyKind::Forecast`].
+    pub lookahead: Lookahead,
 }
 
 impl Default for SchedulerOptions {
     fn default() -> Self {
-        SchedulerOptions { policy: PolicyKind::default(), prefetch: true }
+        SchedulerOptions { policy: PolicyKind::default(), prefetch: true, lookahead: Lookahead::default() }
     }
 }
 
@@ -68,16 +74,6 @@ pub enum SchedulerError {
         /// Frames that a run needs.
         least: usize,
     },
-}
-
-/// The fewest frames that a run can work with where there are no experts: one under compute, one being read, and one to
-/// choose.
-pub const LEAST_FRAMES: usize = 3;
-
-/// The fewest frames that a run can work with when the largest expert has so many pages: all of these, as an expert is
-/// computed as a whole, one being read, and one to choose.
-pub fn least_frames(pages_per_expert: usize) -> usize {
-    LEAST_FRAMES.max(pages_per_expert + 2)
 }
 
 /// See the [module documentation](self).
@@ -110,6 +106,8 @@ pub struct Scheduler<S: Storage, C: Clock> {
     reach: u64,
     /// The experts that are chosen and not computed.
     choosing: Choosing,
+    /// The experts that are read before they are chosen.
+    ahead: Ahead,
 }
 
 impl<S: Storage, C: Clock> Scheduler<S, C> {
@@ -126,23 +124,24 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         layout: &Layout,
         options: SchedulerOptions,
     ) -> Result<Self, SchedulerError> {
-        let order = Box::new(Popularity::new(&plan));
-        Self::with_order(pager, plan, layout, options, order)
+        let experts = forecast_of_experts(&plan, options.lookahead);
+        Self::with_experts(pager, plan, layout, options, experts)
     }
 
-    /// The same with another order of experts for [`PolicyKind::Forecast`]: what each is worth keeping.
+    /// The same with another policy over experts for [`PolicyKind::Forecast`]. An expert goes by the number that
+    /// [`Plan::expert_grid`] gives it.
     ///
     /// # Errors
     /// As of [`Scheduler::new`].
     ///
     /// # Panics
     /// As [`Scheduler::new`].
-    pub fn with_order(
+    pub fn with_experts(
         pager: Pager<S, C>,
         plan: Plan,
         layout: &Layout,
         options: SchedulerOptions,
-        order: Box<dyn ExpertOrder>,
+        experts: Box<dyn ExpertPolicy + Send>,
     ) -> Result<Self, SchedulerError> {
         let pages = layout.page_count();
         assert!(pages == plan.page_count() as usize && pages == pager.page_count(), "one plan, one layout");
@@ -154,7 +153,8 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         let policy = match options.policy {
             PolicyKind::Forecast => {
                 let (keep, ahead) = (kept_pages(&plan, layout, frames, pager.depth()), 2 * pager.depth());
-                AnyPolicy::Forecast(Forecast::new(&plan, keep, ahead, order))
+                let experts = ResidentExperts::new(&plan, ring(&plan, frames, pager.depth()), experts);
+                AnyPolicy::Forecast(Forecast::new(&plan, keep, ahead, experts))
             }
             PolicyKind::Lru => AnyPolicy::Lru(Lru::new(frames)),
             PolicyKind::Lfu => AnyPolicy::Lfu(Lfu::new(pages)),
@@ -171,6 +171,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             ready: Vec::with_capacity(frames.min(pages)),
             arrived: Vec::with_capacity(frames),
             choosing: Choosing::new(&plan),
+            ahead: Ahead::new(&plan, options),
             pager,
             plan,
             policy,
@@ -362,26 +363,13 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     }
 }
 
-/// The fewest frames that a plan can be run with.
-fn least(plan: &Plan) -> usize {
-    least_frames(plan.choices().iter().map(|(_, choice)| choice.pages_per_expert as usize).max().unwrap_or(0))
-}
-
-/// Which pages stay for good: dense ones, as every token uses them; all but what has to be free for the others.
-fn kept_pages(plan: &Plan, layout: &Layout, frames: usize, depth: usize) -> Vec<bool> {
-    let dense = plan.dense();
-    let lens: Vec<u32> = dense.iter().map(|&page| layout.specs[page as usize].len).collect();
-    let free = if frames >= layout.page_count() { 0 } else { ring(plan, frames, depth) };
-    let mut keep = vec![false; layout.page_count()];
-    for (&page, kept) in dense.iter().zip(keep_set(&lens, layout.frame_len, frames - free)) {
-        keep[page as usize] = kept;
+/// Ours: what is learnt from the routing says who stays, and what is read ahead.
+fn forecast_of_experts(plan: &Plan, lookahead: Lookahead) -> Box<dyn ExpertPolicy + Send> {
+    let grid = plan.expert_grid();
+    let used = plan.choices().iter().map(|(_, choice)| choice.chosen as usize).max().unwrap_or(0);
+    let learned = Learned::new(grid, used);
+    match lookahead {
+        Lookahead::Off => Box::new(ExpertForecast::new(grid, learned)),
+        Lookahead::Learnt | Lookahead::Router => Box::new(ExpertForecast::with_live_lookahead(grid, learned)),
     }
-    keep
-}
-
-/// Frames kept free of the resident set: a full queue and as much again waiting to be computed, and the experts of a token.
-fn ring(plan: &Plan, frames: usize, depth: usize) -> usize {
-    let of_a_token = |choice: &crate::plan::Choice| (choice.chosen * choice.pages_per_expert) as usize;
-    let experts = plan.choices().iter().map(|(_, choice)| of_a_token(choice)).max().unwrap_or(0);
-    (2 * depth + experts).max(LEAST_FRAMES).min(frames)
 }

@@ -6,10 +6,12 @@ use super::Scheduler;
 use crate::policy::{Policy, Position};
 
 impl<S: Storage, C: Clock> Scheduler<S, C> {
-    /// Keeps the flash busy: the missing pages of this step first, then the chosen experts, then the steps to come.
+    /// Keeps the flash busy: the missing pages of this step first, then the chosen experts, then the steps to come, then
+    /// experts that may be chosen there.
     pub(super) fn pump(&mut self) {
-        if self.demand() && self.read_chosen() && self.prefetch && self.streaming_ahead() {
-            self.read_ahead();
+        let more = self.demand() && self.read_chosen() && self.prefetch && self.streaming_ahead();
+        if more && self.read_ahead() {
+            self.read_experts_ahead();
         }
         self.pager.flush();
     }
@@ -27,19 +29,20 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         true
     }
 
-    /// Asks for the dense pages of the steps to come.
-    fn read_ahead(&mut self) {
+    /// Asks for the dense pages of the steps to come. `false` when some of them have to wait.
+    fn read_ahead(&mut self) -> bool {
         let dense = self.plan.dense().len() as u64;
         let limit = self.position(self.current().dense.end) + self.reach;
         while self.hint_at < limit {
             let at = (self.hint_at % dense) as u32;
             if !self.fetch(PageId(self.plan.dense()[at as usize]), self.hint_at, Class::Hint) {
-                break;
+                return false;
             }
             // Within the current pass the tail may be left out.
             let this_pass = self.hint_at / dense == self.pass;
             self.hint_at = if this_pass { self.position_after(at + 1) } else { self.hint_at + 1 };
         }
+        true
     }
 
     /// With every page resident there is nothing to read ahead.

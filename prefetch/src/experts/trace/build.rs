@@ -1,7 +1,7 @@
 //! Rows become visits.
 
 use super::{
-    BadField, Choice, ExpertGrid, Header, LayerBytes, MOST_EXPERTS, MOST_LAYERS, Phase, Row, Trace, TraceError, Visit,
+    BadField, Chosen, ExpertGrid, Header, LayerBytes, MOST_EXPERTS, MOST_LAYERS, Phase, Row, Trace, TraceError, Visit,
 };
 
 /// Collects rows in the order of recording.
@@ -69,7 +69,7 @@ impl TraceBuilder {
         let visit = self.trace.visits.last_mut().expect("there is one for each row");
         visit.tokens = visit.tokens.max(token as usize + 1);
         visit.choices.end = end + 1;
-        self.trace.choices.push(Choice { token, expert: row.expert, weight: row.weight });
+        self.trace.choices.push(Chosen { token, expert: row.expert, weight: row.weight });
         self.slots = slots + 1;
         self.last = Some(row);
         Ok(())

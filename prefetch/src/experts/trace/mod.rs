@@ -24,7 +24,7 @@ pub use build::TraceBuilder;
 pub use error::{BadField, TraceError};
 pub use write::TraceWriter;
 
-use super::{Choice, ExpertGrid, Routing};
+use super::{Chosen, ExpertGrid, Routing};
 
 pub(super) const MAGIC: &str = "# route_trace v1";
 pub(super) const COLUMNS: [&str; 9] =
@@ -95,7 +95,7 @@ pub struct Row {
 pub struct Trace {
     header: Header,
     visits: Vec<Visit>,
-    choices: Vec<Choice>,
+    choices: Vec<Chosen>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
