@@ -10,6 +10,7 @@
 //! | [`sampler`] | the next token from the logits |
 //! | [`stream`] | the tokens' bytes as text: whole characters, no stop strings |
 //! | [`mod@generate`] | the loop around these |
+//! | [`synth`] | models of a given shape that were never trained, to measure with |
 //! | [`budget`] | how a ceiling on the process is divided |
 //! | [`mod@open`] | all of these put together on this machine |
 
@@ -25,4 +26,5 @@ pub mod model;
 pub mod open;
 pub mod sampler;
 pub mod stream;
+pub mod synth;
 pub mod tokenizer;

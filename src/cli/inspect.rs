@@ -30,6 +30,7 @@ fn as_json(model: &gguf::Model) -> Result<(), Failure> {
         "version": model.version,
         "files": model.files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>(),
         "tensor_bytes": model.total_bytes(),
+        "pool": model.pool.map(|pool| json!({ "offset": pool.offset, "bytes": pool.bytes })),
         "metadata": metadata,
         "tensors": tensors,
     }))
@@ -55,6 +56,16 @@ fn as_text(model: &gguf::Model, tensors: bool) -> Result<(), Failure> {
     }
     let (count, bytes) = (model.tensors.len(), show::size(model.total_bytes()));
     show::line(&format!("GGUF version {}, {count} tensors, {bytes}", model.version))?;
+    if let Some(pool) = model.pool {
+        let shared = model.tensors.iter().filter(|tensor| pool.holds(tensor));
+        let (count, bytes) = shared.fold((0, 0), |(count, bytes), tensor| (count + 1, bytes + tensor.bytes));
+        show::line(&format!(
+            "{count} of them, {}, share a pool of {} at byte {}: the file stands for a model larger than itself",
+            show::size(bytes),
+            show::size(pool.bytes),
+            pool.offset
+        ))?;
+    }
     show::line("")?;
     for (key, value) in model.metadata.iter() {
         show::line(&format!("{key:48} {}", text_value(value)))?;

@@ -11,6 +11,7 @@ mod replay;
 mod resident;
 mod run;
 mod show;
+mod synth;
 mod trace;
 
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Plan(args) => plan::plan(args),
         Command::Bench(args) => bench::bench(args),
         Command::Replay(args) => replay::replay(args),
+        Command::Synth(args) => synth::synth(args),
         Command::Fetch(args) => fetch::fetch(args),
     };
     match result {

@@ -8,6 +8,7 @@ use super::cursor::MAX_HEADER;
 use super::error::{Error, ErrorKind, Shown};
 use super::metadata::Metadata;
 use super::parse::{self, Index};
+use super::pool::Pool;
 use super::split;
 use super::tensor::Tensor;
 
@@ -26,6 +27,8 @@ pub struct Model {
     pub tensors: Vec<Tensor>,
     /// The parts, in order; one unless the model is split.
     pub files: Vec<PathBuf>,
+    /// The bytes that tensors share, in the first part, if there are such.
+    pub pool: Option<Pool>,
     file_lens: Vec<u64>,
     alignment: u32,
     /// Indices of the tensors by name.
@@ -36,6 +39,7 @@ pub struct Model {
 pub(super) struct Part {
     pub(super) version: u32,
     pub(super) alignment: u32,
+    pub(super) pool: Option<Pool>,
     pub(super) metadata: Metadata,
     pub(super) tensors: Vec<Tensor>,
     pub(super) file_len: u64,
@@ -91,6 +95,7 @@ impl Model {
             metadata: Metadata::default(),
             tensors: Vec::new(),
             files: Vec::with_capacity(parts.len()),
+            pool: None,
             file_lens: Vec::with_capacity(parts.len()),
             alignment: 0,
             by_name: Vec::new(),
@@ -99,6 +104,7 @@ impl Model {
             if i == 0 {
                 model.version = part.version;
                 model.alignment = part.alignment;
+                model.pool = part.pool;
                 model.metadata = part.metadata;
             }
             // At most split::MAX_PARTS.
@@ -164,6 +170,7 @@ impl Part {
         Part {
             version: index.version,
             alignment: index.alignment,
+            pool: index.pool,
             metadata: Metadata::new(bytes, index.entries),
             tensors: index.tensors,
             file_len,

@@ -4,6 +4,7 @@ use super::TensorType;
 use super::cursor::Cursor;
 use super::error::{Error, ErrorKind, Shown};
 use super::metadata::{ArrayEntry, Entry, Metadata};
+use super::pool::Pool;
 use super::tensor::{self, Tensor};
 use super::value::{Value, ValueType};
 
@@ -41,7 +42,8 @@ pub struct Header {
 /// Parses the header at the start of `bytes`, the beginning of a file of `file_len` bytes.
 ///
 /// Where `bytes` end within the header although the file does not, the error is [`ErrorKind::Incomplete`]. Everything in an
-/// `Ok` is checked: tensors lie in the file, aligned, without overlap; names and keys are unique.
+/// `Ok` is checked: tensors lie in the file, aligned, without overlap but in a declared
+/// [`Pool`](super::Pool); names and keys are unique.
 pub fn parse(bytes: &[u8], file_len: u64) -> Result<Header, Error> {
     let index = index(bytes, file_len)?;
     Ok(Header {
@@ -58,6 +60,7 @@ pub(super) struct Index {
     pub(super) version: u32,
     pub(super) alignment: u32,
     pub(super) data_start: u64,
+    pub(super) pool: Option<Pool>,
     pub(super) entries: Vec<Entry>,
     /// The entries point before this.
     pub(super) metadata_end: usize,
@@ -95,8 +98,10 @@ pub(super) fn index(bytes: &[u8], file_len: u64) -> Result<Index, Error> {
     }
     // At most 256 MiB, and the alignment is less than 4 GiB: no overflow.
     let data_start = (cur.pos() as u64).next_multiple_of(alignment.into());
-    let tensors = tensor::lay_out(raws, data_start, alignment, file_len)?;
-    Ok(Index { version, alignment, data_start, entries, metadata_end, tensors })
+    let key = |name: &str| entries.iter().find(|e| e.key_in(cur.bytes()) == name.as_bytes())?.value_in(cur.bytes());
+    let pool = Pool::declared(key, data_start)?;
+    let tensors = tensor::lay_out(raws, data_start, alignment, file_len, pool)?;
+    Ok(Index { version, alignment, data_start, pool, entries, metadata_end, tensors })
 }
 
 /// One key with its value.

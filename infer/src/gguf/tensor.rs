@@ -3,6 +3,7 @@
 use super::TensorType;
 use super::error::{Error, ErrorKind, Shown};
 use super::parse::RawTensor;
+use super::pool::Pool;
 
 /// One tensor of a model: what it is and where it lies. Its data is never read here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub(super) fn check_dims(count: usize) -> Result<(), String> {
 /// Bytes of a tensor, or why there is no such tensor.
 ///
 /// A dimension of zero is an error, unlike in ggml: no architecture has such a tensor, and nothing further on has to ask.
-pub(super) fn size(ty: TensorType, dims: &[u64]) -> Result<u64, String> {
+pub(crate) fn size(ty: TensorType, dims: &[u64]) -> Result<u64, String> {
     check_dims(dims.len())?;
     if let Some(d) = dims.iter().position(|n| *n == 0) {
         return Err(format!("dimension {d} of {dims:?} is 0"));
@@ -71,12 +72,13 @@ pub(super) fn size(ty: TensorType, dims: &[u64]) -> Result<u64, String> {
     bytes.ok_or_else(|| format!("shape {dims:?} of {ty} has too many bytes"))
 }
 
-/// Places the tensors in the file and checks that each has its own bytes of it.
+/// Places the tensors in the file and checks that each has its own bytes of it, but for those in the `pool`.
 pub(super) fn lay_out(
     raws: Vec<RawTensor<'_>>,
     data_start: u64,
     alignment: u32,
     file_len: u64,
+    pool: Option<Pool>,
 ) -> Result<Vec<Tensor>, Error> {
     let mut tensors = Vec::with_capacity(raws.len());
     for raw in &raws {
@@ -107,7 +109,12 @@ pub(super) fn lay_out(
         let field = format!("tensor {}", Shown(second.name.as_bytes()));
         return Err(Error::field(field, problem).at(second.name_at));
     }
+    order.retain(|i| !pool.is_some_and(|pool| pool.holds(&tensors[*i])));
     order.sort_by_key(|i| (tensors[*i].offset, *i));
+    if let Some(tensor) = order.iter().map(|i| &tensors[*i]).find(|t| pool.is_some_and(|pool| pool.cuts(t))) {
+        let problem = "lies partly in the pool of shared bytes";
+        return Err(Error::field(format_args!("tensor {}", Shown(tensor.name.as_bytes())), problem));
+    }
     if let Some(w) = order.windows(2).find(|w| tensors[w[0]].end() > tensors[w[1]].offset) {
         let (first, second) = (&tensors[w[0]], &tensors[w[1]]);
         let problem = format!(

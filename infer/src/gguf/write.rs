@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use super::TensorType;
 use super::error::{Error, ErrorKind, Shown};
 use super::parse;
+use super::pool;
 use super::tensor;
 use super::value::{Value, ValueType};
 
@@ -46,7 +47,19 @@ pub struct Writer {
     alignment: u32,
     key_count: u64,
     keys: Vec<u8>,
-    tensors: Vec<(String, TensorType, Vec<u64>)>,
+    tensors: Vec<Declared>,
+    /// Bytes that tensors share, behind all others.
+    pool: u64,
+}
+
+/// A tensor to be written.
+#[derive(Debug, Clone)]
+struct Declared {
+    name: String,
+    ty: TensorType,
+    dims: Vec<u64>,
+    /// Where in the pool it lies; `None` if it has bytes of its own.
+    shared: Option<u64>,
 }
 
 impl Default for Writer {
@@ -63,7 +76,7 @@ fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 impl Writer {
     /// Neither keys nor tensors, and the format's alignment of 32.
     pub fn new() -> Self {
-        Writer { alignment: 32, key_count: 0, keys: Vec::new(), tensors: Vec::new() }
+        Writer { alignment: 32, key_count: 0, keys: Vec::new(), tensors: Vec::new(), pool: 0 }
     }
 
     /// Aligns the tensors to `bytes`, a power of two of at least 8, and adds the key that says so.
@@ -138,31 +151,71 @@ impl Writer {
 
     /// Declares the next tensor; `dims[0]` is the length of a row.
     pub fn tensor(&mut self, name: &str, ty: TensorType, dims: &[u64]) -> &mut Self {
-        self.tensors.push((name.to_owned(), ty, dims.to_vec()));
+        self.tensors.push(Declared { name: name.to_owned(), ty, dims: dims.to_vec(), shared: None });
         self
     }
 
-    /// The header up to the first tensor's data, and the length of each tensor's data.
+    /// Sets the length of the pool of bytes that tensors share: see [`Pool`](super::Pool). Its bytes are written like those of one more
+    /// tensor, behind all that have bytes of their own.
+    pub fn pool(&mut self, bytes: u64) -> &mut Self {
+        self.pool = bytes;
+        self
+    }
+
+    /// Declares a tensor that lies in the pool, `offset` bytes behind its beginning. Its data is not written by itself.
+    pub fn shared_tensor(&mut self, name: &str, ty: TensorType, dims: &[u64], offset: u64) -> &mut Self {
+        self.tensors.push(Declared { name: name.to_owned(), ty, dims: dims.to_vec(), shared: Some(offset) });
+        self
+    }
+
+    /// Where each tensor lies within the data, the lengths of what is to be written, and where all of it ends.
+    fn lay_out(&self) -> Result<(Vec<u64>, VecDeque<u64>, u64), Error> {
+        let (mut end, mut sizes) = (0u64, VecDeque::with_capacity(self.tensors.len()));
+        let mut offsets = Vec::with_capacity(self.tensors.len());
+        let beyond = "lies beyond 16 EiB, or the alignment is 0";
+        for tensor in &self.tensors {
+            let wrong = |problem: &str| Error::field(format_args!("tensor {}", Shown(tensor.name.as_bytes())), problem);
+            let size = tensor::size(tensor.ty, &tensor.dims).map_err(|problem| wrong(&problem))?;
+            if tensor.shared.is_some_and(|at| at.checked_add(size).is_none_or(|end| end > self.pool)) {
+                return Err(wrong("ends behind the pool"));
+            }
+            offsets.push(tensor.shared.unwrap_or_default());
+            if tensor.shared.is_none() {
+                let offset = end.checked_next_multiple_of(self.alignment.into()).ok_or_else(|| wrong(beyond))?;
+                end = offset.checked_add(size).ok_or_else(|| wrong("ends beyond 16 EiB"))?;
+                *offsets.last_mut().expect("just pushed") = offset;
+                sizes.push_back(size);
+            }
+        }
+        if self.pool > 0 {
+            let offset = end.checked_next_multiple_of(self.alignment.into());
+            let offset = offset.ok_or_else(|| Error::field("the pool", beyond))?;
+            end = offset.checked_add(self.pool).ok_or_else(|| Error::field("the pool", "ends beyond 16 EiB"))?;
+            sizes.push_back(self.pool);
+            let shared = self.tensors.iter().zip(&mut offsets).filter(|(tensor, _)| tensor.shared.is_some());
+            shared.for_each(|(_, at)| *at += offset);
+        }
+        Ok((offsets, sizes, end))
+    }
+
+    /// The header up to the first tensor's data, and the length of each piece of the data.
     fn header(&self) -> Result<(Vec<u8>, VecDeque<u64>), Error> {
+        let (offsets, sizes, end) = self.lay_out()?;
+        let mut keys = Writer { key_count: self.key_count, keys: self.keys.clone(), ..Writer::new() };
+        if self.pool > 0 {
+            keys.scalar(pool::OFFSET, end - self.pool).scalar(pool::BYTES, self.pool);
+        }
         let mut out = b"GGUF".to_vec();
         3u32.put(&mut out);
         (self.tensors.len() as u64).put(&mut out);
-        self.key_count.put(&mut out);
-        out.extend_from_slice(&self.keys);
-        let mut end = 0u64;
-        let mut sizes = VecDeque::with_capacity(self.tensors.len());
-        for (name, ty, dims) in &self.tensors {
-            let wrong = |problem: &str| Error::field(format_args!("tensor {}", Shown(name.as_bytes())), problem);
-            let size = tensor::size(*ty, dims).map_err(|problem| wrong(&problem))?;
-            let offset = end.checked_next_multiple_of(self.alignment.into());
-            let offset = offset.ok_or_else(|| wrong("lies beyond 16 EiB, or the alignment is 0"))?;
-            end = offset.checked_add(size).ok_or_else(|| wrong("ends beyond 16 EiB"))?;
-            put_bytes(name.as_bytes(), &mut out);
-            (dims.len() as u32).put(&mut out);
-            dims.iter().for_each(|d| d.put(&mut out));
-            (*ty as u32).put(&mut out);
+        keys.key_count.put(&mut out);
+        out.extend_from_slice(&keys.keys);
+        for (tensor, offset) in self.tensors.iter().zip(offsets) {
+            put_bytes(tensor.name.as_bytes(), &mut out);
+            (tensor.dims.len() as u32).put(&mut out);
+            tensor.dims.iter().for_each(|d| d.put(&mut out));
+            (tensor.ty as u32).put(&mut out);
             offset.put(&mut out);
-            sizes.push_back(size);
         }
         let parsed = parse::index(&out, (out.len() as u64).saturating_add(self.alignment.into()).saturating_add(end))?;
         if parsed.alignment != self.alignment {
