@@ -5,6 +5,7 @@ mod gguf {
     mod errors;
     mod hostile;
     mod metadata;
+    mod pool;
     mod round_trip;
     mod splits;
     mod types;

@@ -28,6 +28,7 @@ pub(crate) fn synth(args: SynthArgs) -> Result<(), Failure> {
             "file_bytes": synthesis.file_bytes(),
             "pool_bytes": synthesis.pool_bytes(),
             "routing": routing.iter().map(as_json).collect::<Vec<_>>(),
+            "routing_like_recorded": synthesis.routing_as_recorded().as_ref().map(as_json),
             "recorded": spread_as_json(&REFERENCE),
         }));
     }
@@ -40,7 +41,7 @@ pub(crate) fn synth(args: SynthArgs) -> Result<(), Failure> {
     if let Some(pool) = synthesis.pool_bytes() {
         show::line(&format!("the matrices that may be missing share a pool of {}", show::size(pool)))?;
     }
-    if routing.is_empty() { Ok(()) } else { table(&routing) }
+    if routing.is_empty() { Ok(()) } else { table(&routing, synthesis.routing_as_recorded()) }
 }
 
 /// A shape by its name, or by the path of a `config.json`.
@@ -74,7 +75,7 @@ fn write(synthesis: &Synthesis, out: &Path) -> Result<(), Failure> {
     written
 }
 
-fn table(routing: &[Drawn]) -> Result<(), Failure> {
+fn table(routing: &[Drawn], like_recorded: Option<Drawn>) -> Result<(), Failure> {
     show::line("")?;
     show::line("routing, over 128 tokens that come one after the other:")?;
     let head = ["of a token's experts,", "16 before", "on the eighth", "experts", "named a"];
@@ -91,6 +92,9 @@ fn table(routing: &[Drawn]) -> Result<(), Failure> {
     };
     for drawn in routing {
         row(&format!("layer {}", drawn.layer), &drawn.spread, Some(drawn.foreseen))?;
+    }
+    if let Some(drawn) = like_recorded {
+        row("the same, 6 of 128", &drawn.spread, Some(drawn.foreseen))?;
     }
     row("recorded, 6 of 128", &REFERENCE, None)?;
     show::line(

@@ -33,6 +33,8 @@ pub struct Header {
     pub alignment: u32,
     /// Where in the file the tensor data starts.
     pub data_start: u64,
+    /// The bytes that tensors share, if there are such.
+    pub pool: Option<Pool>,
     /// All keys.
     pub metadata: Metadata,
     /// All tensors, in the order of the file.
@@ -50,6 +52,7 @@ pub fn parse(bytes: &[u8], file_len: u64) -> Result<Header, Error> {
         version: index.version,
         alignment: index.alignment,
         data_start: index.data_start,
+        pool: index.pool,
         metadata: Metadata::new(bytes[..index.metadata_end].to_vec(), index.entries),
         tensors: index.tensors,
     })

@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 
 use super::blocks::Blocks;
-use super::blueprint::{Blueprint, Content, Key, Planned};
+use super::blueprint::{Blueprint, Content, Key, Planned, Routing};
 use super::config::{Config, ShapeError};
 use super::hidden::{Parts, random};
 use super::routing::{self, Drawn, Rows};
-use crate::gguf::TensorType;
 use crate::gguf::write::{Body, Writer};
+use crate::gguf::{self, TensorType};
 
 /// Bytes that are made at once, about.
 const PIECE: usize = 8 << 20;
@@ -64,7 +64,7 @@ pub struct Synthesis {
 /// Bytes of a planned tensor.
 fn bytes(planned: &Planned) -> Result<u64, SynthError> {
     let wrong = |problem| SynthError::Tensor { name: planned.name.clone(), problem };
-    Blueprint::bytes(planned).map_err(wrong)
+    gguf::tensor_size(planned.ty, &planned.dims).map_err(wrong)
 }
 
 impl Synthesis {
@@ -150,14 +150,28 @@ impl Synthesis {
         self.pool.map(|(.., bytes)| bytes)
     }
 
+    /// The header, as it will be written.
+    pub fn header(&self) -> &Writer {
+        &self.writer
+    }
+
     /// The routing of some layers, from the first to the last; none for a dense model.
     pub fn routing(&self) -> Vec<Drawn> {
+        const LAYERS: u64 = 5;
         let Some(rule) = self.blueprint.routing else { return Vec::new() };
         let [first, end] = rule.layers;
-        let mut layers = vec![first, first + (end - first) / 2, end.saturating_sub(1).max(first)];
+        let mut layers: Vec<u64> =
+            (0..LAYERS).map(|i| first + (end - first).saturating_sub(1) * i / (LAYERS - 1)).collect();
         layers.dedup();
         let dim = self.blueprint.dim as usize;
         layers.into_iter().map(|layer| routing::draw(&rule, self.parts, dim, self.seed, layer)).collect()
+    }
+
+    /// The same of a layer in the middle, if it had as many experts as the [`REFERENCE`](routing::REFERENCE), and chose as many.
+    pub fn routing_as_recorded(&self) -> Option<Drawn> {
+        let rule = self.blueprint.routing?;
+        let rule = Routing { experts: 128, chosen: 6, groups: None, ..rule };
+        Some(routing::draw(&rule, self.parts, self.blueprint.dim as usize, self.seed, self.blueprint.layers / 2))
     }
 
     /// Writes the file; `progress` is told the bytes.

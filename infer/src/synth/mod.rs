@@ -15,6 +15,7 @@ pub mod blueprint;
 pub mod config;
 pub mod file;
 pub mod hidden;
+mod recipes;
 pub mod routing;
 
 pub use config::{Config, SHAPES, ShapeError};

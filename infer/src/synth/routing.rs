@@ -14,7 +14,7 @@ use crate::kernels::Isa;
 use crate::kernels::experts::{Groups, Rule, Scoring};
 
 /// Of the variance of a router's outputs, what is the same for all tokens, and what is the phrase's.
-pub const SHARES: [f64; 2] = [0.5, 0.25];
+pub const SHARES: [f64; 2] = [0.55, 0.2];
 /// The standard deviation of a router's outputs.
 pub const TEMPERATURE: f64 = 2.0;
 /// Tokens that are looked at, as many as the recorded run has.
