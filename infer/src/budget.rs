@@ -120,7 +120,7 @@ impl Budget {
         let smallest_chunk = CHUNKS[CHUNKS.len() - 1] as u64;
         let least_frame = Layout::choose_frame_len(segments, page_len.unwrap_or(SHORTEST_PAGE));
         let least_frames = |frame_len| least_frames(Layout::pages_per_expert(segments, frame_len) as usize);
-        let least_window = (least_frames(least_frame) * least_frame) as u64 + tables(segments, least_frame);
+        let least_window = least_frames(least_frame) as u64 * cost(least_frame) + tables(segments, least_frame);
         let least_activations = smallest_chunk.saturating_mul(needs.activations_per_token);
         let floor = needs.fixed().saturating_add(least_activations).saturating_add(least_window);
         if ceiling < floor {
@@ -143,7 +143,7 @@ impl Budget {
 
         let target = page_len.unwrap_or_else(|| page_target(segments, left));
         let chosen = Layout::choose_frame_len(segments, target);
-        let frames_of = |frame_len| left.saturating_sub(tables(segments, frame_len)) / frame_len as u64;
+        let frames_of = |frame_len| left.saturating_sub(tables(segments, frame_len)) / cost(frame_len);
         // The floor was counted with the shortest frames: what is left is enough for these.
         let frame_len = if frames_of(chosen) < least_frames(chosen) as u64 { least_frame } else { chosen };
         let least_frames = least_frames(frame_len);
@@ -165,8 +165,17 @@ impl Budget {
 
     /// What the process will hold at most, the reserve included.
     pub fn total(&self) -> u64 {
-        self.needs.fixed() + self.chunk as u64 * self.needs.activations_per_token + self.tables + self.window()
+        self.needs.fixed() + self.chunk as u64 * self.needs.activations_per_token + self.tables + self.frames as u64 * cost(self.frame_len)
     }
+}
+
+/// What the kernel keeps for 4 KiB of the window: an entry of the page tables, and a piece of a buffer registered for I/O. It is
+/// no part of the process's resident memory, but a memory group counts it.
+const KERNEL_PER_PAGE: u64 = 8 + 16;
+
+/// Bytes that a frame takes, here and in the kernel.
+fn cost(frame_len: usize) -> u64 {
+    frame_len as u64 + (frame_len as u64).div_ceil(4096) * KERNEL_PER_PAGE
 }
 
 /// What the layout, the page table, the policy and the scheduler keep for a page, rounded up; half as much again passes
