@@ -396,13 +396,28 @@ def list_of(kind, among=None):
     return parse
 
 
+def limit(text):
+    """MiB as a number, percent of the model as they are: its size is not known yet."""
+    if re.fullmatch(r"\d+(\.\d+)?%", text):
+        return text
+    return int(text)
+
+
+def in_mib(ram, files):
+    """A limit in MiB."""
+    if isinstance(ram, int):
+        return ram
+    return int(sum(file.stat().st_size for file in files) * float(ram.rstrip("%")) / 100 / MIB)
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--forebay", type=pathlib.Path, default=HERE.parent / "target/release/forebay", metavar="PROGRAM")
     add("--llama", type=pathlib.Path, required=True, metavar="DIR", help="where llama-completion and its libraries are")
     add("--model", type=pathlib.Path, required=True, metavar="GGUF", help="of a split model, the first part")
-    add("--ram", type=list_of(int), default=[350, 500, 700, 900], metavar="MIB,...", help="hard limits to run under")
+    add("--ram", type=list_of(limit), default=[350, 500, 700, 900], metavar="LIMIT,...",
+        help="hard limits to run under, in MiB, or in percent of the model: 50%%,60%%,70%%")  # fmt: skip
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--flash", metavar="RATE", help="bytes per second of a flash device made for this: 1500MB")
     where.add_argument("--plain", action="store_true", help="the model stays on the disk where it is")
@@ -427,6 +442,7 @@ def parse_arguments():
     for file in [options.forebay, options.llama / "llama-completion", *model_files(options.model)]:
         if not file.is_file():
             parser.error(f"no such file: {file}")
+    options.ram = [in_mib(ram, model_files(options.model)) for ram in options.ram]
     if os.geteuid() != 0:
         parser.error("needs root, to make control groups and mounts")
     options.forebay, options.llama, options.model = (
