@@ -224,11 +224,14 @@ def measure(program, flash, limit_mib, number, options):
 
 
 def measure_flash(flash):
-    """Bytes per second of plain sequential reading: direct I/O, 8 MiB at a time, at most 1 GiB."""
-    reading = ["dd", f"if={flash.files[0]}", "of=/dev/null", "bs=8M", "count=128", "iflag=direct"]
+    """Bytes per second of plain sequential reading: direct I/O, 8 MiB at a time, at most 1 GiB; a short model several times, of
+    which the last counts, as a throttle that has rested gives more for a while."""
+    times = -(-(2 << 30) // min(flash.files[0].stat().st_size, 1 << 30))
+    dd = f"dd if={shlex.quote(str(flash.files[0]))} of=/dev/null bs=8M count=128 iflag=direct"
+    reading = ["sh", "-c", f"for i in $(seq {times}); do {dd}; done"]
     status, _, err = execute(flash.wrap(reading, 64, "/dev/null"), {"LC_ALL": "C"}, 300)
-    match = re.search(r"^(\d+) bytes.* copied, ([\d.e-]+) s", err, re.MULTILINE)
-    return int(match[1]) / float(match[2]) if status == 0 and match else None
+    told = re.findall(r"^(\d+) bytes.* copied, ([\d.e-]+) s", err, re.MULTILINE)
+    return int(told[-1][0]) / float(told[-1][1]) if status == 0 and told else None
 
 
 # --- the contest ---------------------------------------------------------------------------------
@@ -362,7 +365,7 @@ def render(facts, runs, rates, options):
         "## Conditions",
         f"Before a run the machine was at most {most_busy:.0%} busy with other things; during a run its host took away at "
         f"most {most_stolen:.1%} of its time. The flash as measured is `dd` reading the model in order, 8 MiB at a time, "
-        "past the page cache, under the same throttle.",
+        "past the page cache, under the same throttle (a short one several times, of which the last counts).",
         "## What was written",
         "\n".join(f"- {family}: {texts[family]}" for family in families),
         "## Commands",

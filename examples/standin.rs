@@ -1,4 +1,4 @@
-//! Makes a dense model a mixture of 8 exchangeable experts, 2 chosen, that writes the same text:
+//! Makes a dense model a mixture of 8 exchangeable experts, 2 chosen, whose logits are the same but for the order of sums:
 //!
 //! ```text
 //! cargo run --release --example standin -- DENSE.gguf MIXTURE.gguf

@@ -1,5 +1,7 @@
 //! `forebay bench`
 
+use std::ops::RangeInclusive;
+
 use forebay::infer::open::{OpenError, Options, divide};
 use forebay::measure::{Decoding, Least, bound, ceiling_for_window, context, decode, flash_rate, median};
 use forebay::pager::{Nanos, SystemClock};
@@ -10,8 +12,9 @@ use super::args::BenchArgs;
 use super::engine::check_at_hand;
 use super::{Failure, resident, show};
 
-/// Bytes of flash read to measure it, at most; else as many as a token streams.
-const PROBE_MOST: u64 = 4 << 30;
+/// Bytes of flash read to measure it: as many as a token streams, but enough that a throttle's credit is spent, and no more than
+/// takes seconds.
+const PROBE: RangeInclusive<u64> = 1 << 30..=4 << 30;
 
 /// One window against its bound: medians over the rounds. Shares are of the time of decoding.
 #[derive(Debug, Serialize)]
@@ -113,7 +116,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
             let at = Options { ram, ..options };
             // The flash is measured right before and after, as its rate wanders.
             let frame_len = divide(&loaded.map, &at).map_err(OpenError::from)?.frame_len;
-            let probe = streamed.min(PROBE_MOST);
+            let probe = streamed.clamp(*PROBE.start(), *PROBE.end());
             let rate = || flash_rate(&loaded.gguf.files, &at, frame_len, probe, &SystemClock::new());
             let before = rate()?;
             let decoding = decode(&loaded, &at, prompt, tokens)?;

@@ -1,5 +1,6 @@
 //! The stand-in for a mixture of experts: each layer of a dense model gets experts, each the layer's feed-forward block with its
-//! neurons in another order, and a router of made-up numbers. The text is the dense model's, whoever is chosen.
+//! neurons in another order, and a router of made-up numbers. The logits are the dense model's, whoever is chosen, but for the order
+//! of sums.
 //!
 //! The example `standin` uses this file, too.
 
