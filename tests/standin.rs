@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use common::standin::{CHOSEN, EXPERTS};
+use forebay::measure;
 use forebay_infer::kernels::ops::argmax;
 use forebay_infer::open::{Loaded, Options, open_engine};
-use forebay_prefetch::{PolicyKind, SchedulerOptions};
+use forebay_prefetch::{Lookahead, PolicyKind, SchedulerOptions};
 use serde_json::Value;
 
 const STEPS: usize = 8;
@@ -75,27 +76,29 @@ fn the_command_line_tells(path: &Path, directory: &Path) {
     assert!(of("window") > dense && of("read_per_token") < of("streamed_bytes") - dense, "{plan}");
 }
 
-/// What `bench` says of the bytes: no run reads less than the bound.
-fn the_bench_counts_the_least(path: &Path) {
-    let args =
-        ["--windows", "30,60", "-n", "8", "--prompt-tokens", "24", "--rounds", "1", "--lookahead", "off", "--json"];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
-    let output = command.args(["bench", path.to_str().unwrap()]).args(args).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let windows = report["windows"].as_array().unwrap();
-    let of = |window: usize, key: &str| windows[window]["experts"][key].as_f64().unwrap();
-    for (i, window) in windows.iter().enumerate() {
-        assert_eq!(of(i, "used_per_token"), (30 * CHOSEN) as f64);
-        assert!(of(i, "least_bytes_per_token") > 0.0, "{window}");
-        assert!(of(i, "least_bytes_per_token") <= of(i, "bytes_per_token"), "{window}");
-        assert!(of(i, "bytes_per_token") <= of(i, "used_bytes_per_token"), "{window}");
-        // What is dense stays, so experts are all that is read.
-        assert_eq!(window["experts"]["least_bytes_per_token"], window["least_bytes_per_token"]);
-        assert!(window["efficiency"].as_f64().unwrap() > 0.0);
-    }
-    assert!(of(1, "least_bytes_per_token") < of(0, "least_bytes_per_token"));
-    assert!(of(1, "hit_rate") > of(0, "hit_rate"), "{report}");
+/// What `bench` counts: no run reads less of experts than its bound.
+fn a_bound_is_below_what_is_read(standin: &Loaded) {
+    const PROMPT: usize = 24;
+    let lookahead = Lookahead::Off;
+    let scheduler = SchedulerOptions { lookahead, ..Default::default() };
+    let base = Options { scheduler, ..common::options(measure::context(PROMPT, STEPS)) };
+    let (dense, experts) = standin.map.dense_and_expert_bytes();
+    let [small, large] = [30, 60].map(|percent| {
+        let window = (dense + experts) * percent / 100;
+        let ram = measure::ceiling_for_window(standin, &base, window).unwrap();
+        let decoding = measure::decode(standin, &Options { ram, ..base }, PROMPT, STEPS).unwrap();
+        let least = decoding.least(&standin.map);
+        let read = decoding.experts.bytes as f64 / STEPS as f64;
+        eprintln!("{percent} %: {read:.0} bytes of experts read per token, {least:?}, {:?}", decoding.experts);
+        assert_eq!(decoding.experts.used, (STEPS * 30 * CHOSEN) as u64);
+        assert_eq!(least.experts_used as u64, (30 * CHOSEN) as u64 * experts / (30 * EXPERTS) as u64);
+        assert!(0.0 < least.experts && least.experts <= read && read <= least.experts_used, "{least:?}, {read}");
+        // What is dense stays.
+        assert_eq!(least.bytes(), least.experts);
+        assert!(decoding.missed() >= read, "{decoding:?}");
+        (least.experts, decoding.experts.hit_rate())
+    });
+    assert!(large.0 < small.0 && large.1 > small.1, "{small:?}, {large:?}");
 }
 
 #[test]
@@ -105,8 +108,8 @@ fn exchangeable_experts_are_the_dense_model() {
     let standin = directory.path().join("standin.gguf");
     common::standin::write(&path, &standin).unwrap();
     the_command_line_tells(&standin, directory.path());
-    the_bench_counts_the_least(&standin);
     let [dense, standin] = [&path, &standin].map(|path| Loaded::open(path).unwrap());
+    a_bound_is_below_what_is_read(&standin);
     let base = common::options(64);
     let (expected, tokens) = run(&dense, &base, None);
     let (rows, _) = run(&standin, &base, Some(&tokens));
@@ -123,7 +126,7 @@ fn exchangeable_experts_are_the_dense_model() {
     assert!(expert_bytes > 3 * dense_bytes);
     for percent in [15, 50] {
         let window = (dense_bytes + expert_bytes) * percent / 100;
-        let ram = forebay::measure::ceiling_for_window(&standin, &base, window).unwrap();
+        let ram = measure::ceiling_for_window(&standin, &base, window).unwrap();
         for policy in [PolicyKind::Forecast, PolicyKind::Lru] {
             let scheduler = SchedulerOptions { policy, ..Default::default() };
             let (other, _) = run(&standin, &Options { ram, scheduler, ..base }, Some(&tokens));
