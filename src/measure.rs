@@ -1,18 +1,27 @@
 //! Streamed decoding against its bound, and the kernels against the memory.
 //!
 //! The bound on tokens per second is `1 / max(flash, compute)`: *flash* is the time to read, at the rate that the flash
-//! gives in the same run for reads of the same length and depth, the bytes that the best resident set leaves out
-//! (streamed bytes minus window); *compute* is the time per token when everything is resident.
+//! gives in the same run for reads of the same length and depth, the bytes that the best resident set leaves out;
+//! *compute* is the time per token when everything is resident.
+//!
+//! Of dense weights the best resident set leaves out what is longer than the window. With experts it is held against the tokens
+//! that were decoded, whose routing is recorded: what is dense comes first in the window, and what remains of it keeps
+//! experts as Belady would, who knows what routers will say, and who finds in it whatever is best of all experts that came up
+//! before the clock ran ([`least_read`]). Dense first, as an expert that is kept for its next use is kept for a token
+//! at least, in which as many dense bytes would have to be read instead.
 
 use std::path::PathBuf;
 
 use forebay_infer::kernels::ops::argmax;
 use forebay_infer::kernels::{Isa, Pool};
-use forebay_infer::model::{Engine, EngineError};
+use forebay_infer::model::{Engine, EngineError, ModelMap, RouteRecorder};
 use forebay_infer::open::{Loaded, OpenError, Options, divide, open_engine};
 use forebay_pager::{
     Clock, Nanos, Probe, ProbeError, Stats, Storage, SystemClock, Window, WindowError, measure_read_rate,
 };
+use forebay_prefetch::ExpertStats;
+use forebay_prefetch::experts::least_read;
+use forebay_prefetch::experts::trace::Trace;
 
 /// Why nothing could be measured.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +33,8 @@ pub enum MeasureError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    #[error("the routing was not recorded: {0}")]
+    Routing(std::io::Error),
 }
 
 /// Passes before the clock runs: the resident set becomes resident in the first.
@@ -40,10 +51,52 @@ pub struct Decoding {
     pub per_token: Nanos,
     /// What the pager counted, over all tokens.
     pub stats: Stats,
+    /// What was counted of experts, over all tokens.
+    pub experts: ExpertStats,
     /// Tokens measured.
     pub tokens: usize,
+    /// What the routers said, from the first token of the prompt on.
+    pub routing: Option<Trace>,
     /// How flash was read.
     pub backend: String,
+}
+
+/// The least bytes that a window makes a token read, on average.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Least {
+    /// Of what every token uses.
+    pub dense: f64,
+    /// Of experts.
+    pub experts: f64,
+    /// Bytes of experts that a token uses.
+    pub experts_used: f64,
+}
+
+impl Least {
+    /// All of it.
+    pub fn bytes(&self) -> f64 {
+        self.dense + self.experts
+    }
+}
+
+impl Decoding {
+    /// What these tokens read at least in such a window: the [module](self) says how it is counted.
+    pub fn least(&self, map: &ModelMap) -> Least {
+        let (dense, _) = map.dense_and_expert_bytes();
+        let (mut experts, mut experts_used) = (0.0, 0.0);
+        if let Some(trace) = &self.routing {
+            let timed = self.tokens * map.decoder.experts().count();
+            let least = least_read(trace, self.window.saturating_sub(dense), trace.visits().len() - timed);
+            let per_token = |bytes: u64| bytes as f64 / self.tokens as f64;
+            (experts, experts_used) = (per_token(least.read), per_token(least.needed));
+        }
+        Least { dense: dense.saturating_sub(self.window) as f64, experts, experts_used }
+    }
+
+    /// Bytes per token that had to be read, as they were used and not in the window: all that was read but hints in vain.
+    pub fn missed(&self) -> f64 {
+        (self.stats.bytes_read - self.stats.bytes_wasted.min(self.stats.bytes_read)) as f64 / self.tokens as f64
+    }
 }
 
 /// Decodes `tokens` tokens after a prompt of `prompt` tokens and some to warm up.
@@ -52,24 +105,30 @@ pub struct Decoding {
 /// When the model cannot be opened or run so.
 pub fn decode(loaded: &Loaded, options: &Options, prompt: usize, tokens: usize) -> Result<Decoding, MeasureError> {
     let (mut engine, budget, choice) = open_engine(&loaded.gguf, &loaded.map, options)?;
+    engine.record_routes(RouteRecorder::in_memory(&loaded.map, "", prompt));
     let first = prompt_of(prompt, loaded.map.decoder.shape.vocab);
     let mut next = argmax(engine.forward(&first, |_| ())?) as u32;
     for _ in 0..WARM_UP {
         next = argmax(engine.forward(&[next], |_| ())?) as u32;
     }
-    let _ = engine.weights_mut().scheduler_mut().pager_mut().take_stats();
+    let scheduler = engine.weights_mut().scheduler_mut();
+    let _ = (scheduler.pager_mut().take_stats(), scheduler.take_expert_stats());
     let begin = engine.now();
     for _ in 0..tokens {
         next = argmax(engine.forward(&[next], |_| ())?) as u32;
     }
     let time = engine.now() - begin;
-    let stats = engine.weights_mut().scheduler_mut().pager_mut().take_stats();
+    let scheduler = engine.weights_mut().scheduler_mut();
+    let (stats, experts) = (scheduler.pager_mut().take_stats(), scheduler.take_expert_stats());
+    let trace = engine.record_routes(None).map_or(Ok(None), RouteRecorder::into_trace);
     Ok(Decoding {
         window: budget.window(),
         frame_len: budget.frame_len,
         per_token: Nanos(time.0 / tokens as u64),
         stats,
+        experts,
         tokens,
+        routing: trace.map_err(MeasureError::Routing)?,
         backend: choice.how,
     })
 }
@@ -194,10 +253,9 @@ pub fn product_rate(isa: Isa, threads: usize) -> Option<f64> {
 
 /// Tokens per second that no schedule can pass.
 ///
-/// `streamed` and `window` in bytes, `rate` in bytes per second, `compute` per token in seconds.
-pub fn bound(streamed: u64, window: u64, rate: f64, compute: f64) -> f64 {
-    let flash = streamed.saturating_sub(window) as f64 / rate;
-    1.0 / flash.max(compute)
+/// `read` in bytes per token, `rate` in bytes per second, `compute` per token in seconds: 0 where nobody knows.
+pub fn bound(read: f64, rate: f64, compute: f64) -> f64 {
+    1.0 / (read / rate).max(compute)
 }
 
 /// The value in the middle.

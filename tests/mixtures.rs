@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use common::mixture::{LAYERS, Spec};
 use forebay_infer::gguf::TensorType;
 use forebay_infer::open::{Options, divide};
-use forebay_prefetch::{ExpertStats, Lookahead, PolicyKind, SchedulerOptions};
+use forebay_prefetch::{ExpertStats, Lookahead, PassExperts, PolicyKind, SchedulerOptions};
 
 /// Largest difference to the oracle, as a part of the range of the logits; keys and values in half precision are most of it.
 const TOLERANCE: f64 = 1e-3;
@@ -158,6 +158,44 @@ fn a_chunk_reads_each_expert_at_most_once() {
             }
         }
     }
+}
+
+#[test]
+fn every_chunk_tells_how_often_it_has_read_its_experts() {
+    const CHUNK: usize = 10;
+    let model = Model::new(Spec { experts: 16, chosen: 4, ..Spec::new("qwen2moe") });
+    let mut smaller = 0;
+    for more in [0, 3, 10, 40] {
+        for policy in PolicyKind::ALL {
+            let options = Options {
+                chunk: Some(CHUNK),
+                scheduler: SchedulerOptions { policy, ..Default::default() },
+                ..with_frames(&model, |least| least + more)
+            };
+            let (_, mut engine, budget) = common::open(&model.path, &options);
+            for _ in 0..2 {
+                engine.clear();
+                let mut chunks = Vec::new();
+                engine.forward(&model.tokens, |progress| chunks.push(progress)).unwrap();
+                let ends: Vec<usize> = chunks.iter().map(|chunk| chunk.done).collect();
+                assert_eq!(ends, [10, 20, 30, 40]);
+                let scheduler = engine.weights_mut().scheduler_mut();
+                let pages = u64::from(scheduler.plan().choices()[0].1.pages_per_expert);
+                let stats = scheduler.take_expert_stats();
+                let sum = |of: fn(&PassExperts) -> u64| chunks.iter().map(|chunk| of(&chunk.experts)).sum::<u64>();
+                assert_eq!(sum(|e| e.needed), stats.used);
+                let reads = sum(|e| e.reads);
+                assert!(reads * pages >= stats.reads + stats.hint_reads, "{chunks:?}, {stats:?}");
+                for PassExperts { needed, reads, most_reads } in chunks.iter().map(|chunk| chunk.experts) {
+                    let what = format!("{policy}, {more} frames more: {needed} needed, {reads} read");
+                    assert!(reads <= needed && most_reads <= 1, "{what}, one of them {most_reads} times");
+                    assert!(needed <= (LAYERS * 16) as u64);
+                    smaller += usize::from(needed * pages > (LAYERS * budget.frames) as u64);
+                }
+            }
+        }
+    }
+    assert!(smaller > 0, "in some windows a layer's part of a chunk did not fit");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::mixture::{LAYERS, Spec};
 use forebay_infer::model::RouteRecorder;
-use forebay_infer::open::{Loaded, Options};
+use forebay_infer::open::{Loaded, Options, SystemEngine};
 use forebay_pager::PageId;
 use forebay_prefetch::experts::replay::{Budget, replay};
 use forebay_prefetch::experts::trace::{Phase, Trace};
@@ -23,17 +23,23 @@ const CONTEXT: usize = 128;
 const PROMPT: usize = 21;
 const DECODED: usize = 60;
 
-/// A run with its trace: what it counted, and its experts in the order in which they would leave.
-fn run(path: &Path, options: &Options, to: &Path) -> (ExpertStats, Vec<PageId>) {
-    let (loaded, mut engine, _) = common::open(path, options);
-    let out = Box::new(BufWriter::new(File::create(to).unwrap()));
-    engine.record_routes(Some(RouteRecorder::new(&loaded.map, "made up.gguf", PROMPT, out).unwrap()));
+/// Runs `engine`, and hands out what has recorded it.
+fn recorded(engine: &mut SystemEngine, recorder: RouteRecorder) -> RouteRecorder {
+    engine.record_routes(Some(recorder));
     let tokens: Vec<u32> = (0..(PROMPT + DECODED) as u32).map(|i| (i * 31 + i * i * 3) % 48).collect();
     engine.forward(&tokens[..PROMPT], |_| ()).unwrap();
     for &token in &tokens[PROMPT..] {
         engine.forward(&[token], |_| ()).unwrap();
     }
-    engine.record_routes(None).unwrap().finish().unwrap();
+    engine.record_routes(None).unwrap()
+}
+
+/// A run with its trace: what it counted, and its experts in the order in which they would leave.
+fn run(path: &Path, options: &Options, to: &Path) -> (ExpertStats, Vec<PageId>) {
+    let (loaded, mut engine, _) = common::open(path, options);
+    let out = Box::new(BufWriter::new(File::create(to).unwrap()));
+    let recorder = RouteRecorder::new(&loaded.map, "made up.gguf", PROMPT, out).unwrap();
+    recorded(&mut engine, recorder).finish().unwrap();
     let scheduler = engine.weights_mut().scheduler_mut();
     (scheduler.expert_stats(), scheduler.leaving_experts())
 }
@@ -64,6 +70,18 @@ fn options(path: &Path, window: Option<u64>, lookahead: Lookahead) -> Options {
     let loaded = Loaded::open(path).unwrap();
     let ram = window.map_or(base.ram, |window| forebay::measure::ceiling_for_window(&loaded, &base, window).unwrap());
     Options { ram, ..base }
+}
+
+#[test]
+fn what_is_kept_in_memory_is_what_would_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let [model, to] = ["model.gguf", "run.csv"].map(|name| directory.path().join(name));
+    Spec { experts: 16, chosen: 2, ..Spec::new("qwen3moe") }.write(&model, 7);
+    let options = options(&model, None, Lookahead::Off);
+    run(&model, &options, &to);
+    let (loaded, mut engine, _) = common::open(&model, &options);
+    let recorder = RouteRecorder::in_memory(&loaded.map, "made_up.gguf", PROMPT).unwrap();
+    assert_eq!(recorded(&mut engine, recorder).into_trace().unwrap(), Some(read(&to)));
 }
 
 #[test]

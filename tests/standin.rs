@@ -1,88 +1,23 @@
-//! A real model made into a mixture of experts whose results are known: each layer of SmolLM2 gets 8 experts, each the layer's
-//! feed-forward block with its neurons in another order. Whatever the router chooses, the output is that of the dense model;
-//! but the bytes of each expert differ, and mixing up the parts of two breaks it.
+//! A real model made into a mixture of experts whose results are known, SmolLM2: whatever the router chooses, the output is that of
+//! the dense model; but the bytes of each expert differ, and mixing up the parts of two breaks it.
 #![allow(clippy::disallowed_methods)] // Tests make files.
 
 mod common;
 
-use std::io::BufWriter;
 use std::path::Path;
 use std::process::Command;
 
-use forebay_infer::gguf::write::Writer;
-use forebay_infer::gguf::{Model, Tensor, TensorType};
+use common::standin::{CHOSEN, EXPERTS};
+use forebay::measure;
 use forebay_infer::kernels::ops::argmax;
 use forebay_infer::open::{Loaded, Options, open_engine};
-use forebay_prefetch::{PolicyKind, SchedulerOptions};
+use forebay_prefetch::{Lookahead, PolicyKind, SchedulerOptions};
 use serde_json::Value;
 
-const EXPERTS: usize = 8;
-const CHOSEN: usize = 2;
 const STEPS: usize = 8;
 /// The order of sums differs, and where it moves an activation to the next of 255 steps, logits move with it.
 const TOLERANCE: f32 = 5e-2;
 const PROMPT: &str = "The forebay is the small pool right in front of a turbine: a bounded window that is always full.";
-
-/// The order of `units` things in expert `expert`: the first one's is as it was.
-fn order(units: usize, expert: usize) -> impl Iterator<Item = usize> {
-    // Steps that are prime to the number of units go through all of them.
-    let step =
-        (1..).map(|i| 2 * i * expert + 1).find(|s| (2..=*s).all(|d| s % d != 0 || !units.is_multiple_of(d))).unwrap();
-    (0..units).map(move |i| (i * step + expert) % units)
-}
-
-/// The matrices of all experts made of a dense one, whose neurons are its rows, or its columns in `down`.
-fn exchange(tensor: &Tensor, bytes: &[u8]) -> Vec<u8> {
-    let (row, rows) = (tensor.row_bytes(), tensor.rows());
-    let unit = tensor.ty.block_len().max(32);
-    let mut out = Vec::with_capacity(EXPERTS * bytes.len());
-    for expert in 0..EXPERTS {
-        if tensor.name.contains("ffn_down") {
-            let unit_bytes = unit / tensor.ty.block_len() * tensor.ty.block_bytes();
-            for row in bytes.chunks_exact(row) {
-                order(tensor.cols() / unit, expert)
-                    .for_each(|i| out.extend_from_slice(&row[i * unit_bytes..][..unit_bytes]));
-            }
-        } else {
-            order(rows / unit, expert).for_each(|i| out.extend_from_slice(&bytes[i * unit * row..][..unit * row]));
-        }
-    }
-    out
-}
-
-fn write(dense: &Path, to: &Path) {
-    let (model, bytes) = (Model::open(dense).unwrap(), std::fs::read(dense).unwrap());
-    let mut writer = Writer::new();
-    for (key, value) in model.metadata.iter() {
-        writer.value(key, value).unwrap();
-    }
-    writer.scalar("llama.expert_count", EXPERTS as u32).scalar("llama.expert_used_count", CHOSEN as u32);
-    let is_block = |t: &Tensor| ["ffn_gate.", "ffn_up.", "ffn_down."].iter().any(|part| t.name.contains(part));
-    let dim = model.metadata.u64("llama.embedding_length").unwrap();
-    let gates: Vec<&Tensor> = model.tensors.iter().filter(|t| t.name.contains("ffn_gate.")).collect();
-    for tensor in &model.tensors {
-        let (mut name, mut dims) = (tensor.name.clone(), tensor.dims.clone());
-        if is_block(tensor) {
-            name = name.replace(".weight", "_exps.weight");
-            dims.push(EXPERTS as u64);
-        }
-        writer.tensor(&name, tensor.ty, &dims);
-    }
-    for gate in &gates {
-        writer.tensor(&gate.name.replace("ffn_gate.", "ffn_gate_inp."), TensorType::F32, &[dim, EXPERTS as u64]);
-    }
-    let mut body = writer.begin(BufWriter::new(std::fs::File::create(to).unwrap())).unwrap();
-    for tensor in &model.tensors {
-        let data = &bytes[tensor.offset as usize..tensor.end() as usize];
-        if is_block(tensor) { body.data(&exchange(tensor, data)).unwrap() } else { body.data(data).unwrap() }
-    }
-    for layer in 0..gates.len() {
-        let weight = |i: u64| ((i * 7919 + layer as u64 * 104_729) % 1009) as f32 / 1009.0 - 0.5;
-        let router: Vec<u8> = (0..dim * EXPERTS as u64).flat_map(|i| weight(i).to_le_bytes()).collect();
-        body.data(&router).unwrap();
-    }
-    body.finish().unwrap();
-}
 
 /// The logits after the prompt and after each of some tokens, which are those given or else the likeliest; and these tokens.
 fn run(loaded: &Loaded, options: &Options, given: Option<&[u32]>) -> (Vec<Vec<f32>>, Vec<u32>) {
@@ -122,6 +57,10 @@ fn the_command_line_tells(path: &Path, directory: &Path) {
     assert_eq!(experts("used_per_token"), (30 * CHOSEN) as f64);
     assert!(experts("loads_per_token") > 0.0 && experts("loads_per_token") <= experts("used_per_token"), "{run}");
     assert!(experts("stalls_per_token") > 0.0 && experts("stall_s") > 0.0, "{run}");
+    let of_prompt = &run["prompt_experts"];
+    let [needed, read] = ["needed", "read"].map(|key| of_prompt[key].as_u64().unwrap());
+    assert!(read > 0 && read <= needed && needed <= (30 * EXPERTS) as u64, "{of_prompt}");
+    assert_eq!(of_prompt["most_reads_in_a_chunk"], 1, "{of_prompt}");
     let output = Command::new(env!("CARGO_BIN_EXE_forebay")).args(["replay", trace, "--json"]).output().unwrap();
     let replay: Value = serde_json::from_slice(&output.stdout).unwrap();
     // The last token is not fed back.
@@ -137,14 +76,40 @@ fn the_command_line_tells(path: &Path, directory: &Path) {
     assert!(of("window") > dense && of("read_per_token") < of("streamed_bytes") - dense, "{plan}");
 }
 
+/// What `bench` counts: no run reads less of experts than its bound.
+fn a_bound_is_below_what_is_read(standin: &Loaded) {
+    const PROMPT: usize = 24;
+    let lookahead = Lookahead::Off;
+    let scheduler = SchedulerOptions { lookahead, ..Default::default() };
+    let base = Options { scheduler, ..common::options(measure::context(PROMPT, STEPS)) };
+    let (dense, experts) = standin.map.dense_and_expert_bytes();
+    let [small, large] = [30, 60].map(|percent| {
+        let window = (dense + experts) * percent / 100;
+        let ram = measure::ceiling_for_window(standin, &base, window).unwrap();
+        let decoding = measure::decode(standin, &Options { ram, ..base }, PROMPT, STEPS).unwrap();
+        let least = decoding.least(&standin.map);
+        let read = decoding.experts.bytes as f64 / STEPS as f64;
+        eprintln!("{percent} %: {read:.0} bytes of experts read per token, {least:?}, {:?}", decoding.experts);
+        assert_eq!(decoding.experts.used, (STEPS * 30 * CHOSEN) as u64);
+        assert_eq!(least.experts_used as u64, (30 * CHOSEN) as u64 * experts / (30 * EXPERTS) as u64);
+        assert!(0.0 < least.experts && least.experts <= read && read <= least.experts_used, "{least:?}, {read}");
+        // What is dense stays.
+        assert_eq!(least.bytes(), least.experts);
+        assert!(decoding.missed() >= read, "{decoding:?}");
+        (least.experts, decoding.experts.hit_rate())
+    });
+    assert!(large.0 < small.0 && large.1 > small.1, "{small:?}, {large:?}");
+}
+
 #[test]
 fn exchangeable_experts_are_the_dense_model() {
     let Some(path) = common::model("smollm2-135m-instruct") else { return };
     let directory = tempfile::tempdir().unwrap();
     let standin = directory.path().join("standin.gguf");
-    write(&path, &standin);
+    common::standin::write(&path, &standin).unwrap();
     the_command_line_tells(&standin, directory.path());
     let [dense, standin] = [&path, &standin].map(|path| Loaded::open(path).unwrap());
+    a_bound_is_below_what_is_read(&standin);
     let base = common::options(64);
     let (expected, tokens) = run(&dense, &base, None);
     let (rows, _) = run(&standin, &base, Some(&tokens));
@@ -161,7 +126,7 @@ fn exchangeable_experts_are_the_dense_model() {
     assert!(expert_bytes > 3 * dense_bytes);
     for percent in [15, 50] {
         let window = (dense_bytes + expert_bytes) * percent / 100;
-        let ram = forebay::measure::ceiling_for_window(&standin, &base, window).unwrap();
+        let ram = measure::ceiling_for_window(&standin, &base, window).unwrap();
         for policy in [PolicyKind::Forecast, PolicyKind::Lru] {
             let scheduler = SchedulerOptions { policy, ..Default::default() };
             let (other, _) = run(&standin, &Options { ram, scheduler, ..base }, Some(&tokens));

@@ -1,9 +1,9 @@
 //! From prompt tokens to text: the loop around the forward pass.
 
 use forebay_pager::{Clock, Nanos, Stats, Storage};
-use forebay_prefetch::ExpertStats;
+use forebay_prefetch::{ExpertStats, PassExperts};
 
-use crate::model::{Engine, EngineError};
+use crate::model::{Engine, EngineError, Progress};
 use crate::sampler::{Sampler, SamplerError};
 use crate::stream::TextStream;
 use crate::tokenizer::Tokenizer;
@@ -48,6 +48,15 @@ pub enum GenerateError {
     EmptyPrompt,
 }
 
+/// A chunk of a prompt, and what was counted of experts while it went through the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its tokens.
+    pub tokens: usize,
+    /// All zero where the model has no experts.
+    pub experts: PassExperts,
+}
+
 /// What was written, and how long it took.
 #[derive(Debug, Clone)]
 pub struct Generated {
@@ -55,6 +64,8 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
+    /// The chunks of the prompt.
+    pub prompt_chunks: Vec<Chunk>,
     /// Time until the logits after the prompt.
     pub prompt_time: Nanos,
     /// Time from there to the end.
@@ -109,7 +120,13 @@ pub fn generate<S: Storage, C: Clock>(
         return Err(GenerateError::EmptyPrompt);
     }
     let begin = engine.now();
-    engine.forward(prompt, |done| listener.prompt(done, prompt.len()))?;
+    let mut prompt_chunks = Vec::new();
+    let mut before = 0;
+    engine.forward(prompt, |Progress { done, experts }| {
+        prompt_chunks.push(Chunk { tokens: done - before, experts });
+        before = done;
+        listener.prompt(done, prompt.len());
+    })?;
     for &token in prompt.iter().skip(limits.seen) {
         sampler.accept(token);
     }
@@ -127,6 +144,7 @@ pub fn generate<S: Storage, C: Clock>(
     let (decode_stats, decode_experts) = take_stats(engine);
     Ok(Generated {
         finish: finish?,
+        prompt_chunks,
         prompt_time: prompt_done - begin,
         decode_time: engine.now() - prompt_done,
         decode_passes: tokens.len().saturating_sub(1),

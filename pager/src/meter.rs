@@ -66,9 +66,15 @@ impl<C: Clock> Meter<C> {
     pub(crate) fn ended(&mut self, spec: PageSpec, since: Nanos, now: Nanos) {
         self.in_flight -= 1;
         self.stats.reads += 1;
-        self.stats.bytes_read += spec.span().map_or(0, |span| u64::from(span.len));
+        self.stats.bytes_read += read_len(spec);
         self.stats.bytes_useful += u64::from(spec.len);
         self.stats.latency.record(now - since);
+    }
+
+    /// A page that was hinted leaves, and nobody has used it.
+    pub(crate) fn wasted(&mut self, spec: PageSpec) {
+        self.stats.hints_wasted += 1;
+        self.stats.bytes_wasted += read_len(spec);
     }
 
     /// A read has ended badly.
@@ -88,4 +94,9 @@ impl<C: Clock> Meter<C> {
         self.stats.stall += self.clock.now() - before;
         self.stats.stalls += 1;
     }
+}
+
+/// Bytes that are asked from the device for `spec`.
+fn read_len(spec: PageSpec) -> u64 {
+    spec.span().map_or(0, |span| u64::from(span.len))
 }

@@ -221,7 +221,9 @@ impl<S: Storage, C: Clock> Pager<S, C> {
     pub fn evict(&mut self, page: PageId) -> bool {
         let Some(unused_hint) = self.table.evict(page) else { return false };
         self.meter.stats.evictions += 1;
-        self.meter.stats.hints_wasted += u64::from(unused_hint);
+        if unused_hint {
+            self.meter.wasted(self.table.spec(page));
+        }
         true
     }
 

@@ -34,6 +34,8 @@ pub struct Stats {
     pub hints_late: u64,
     /// Hinted pages that were evicted, or whose read failed, before anyone used them.
     pub hints_wasted: u64,
+    /// Bytes of reads that were in vain: those of hinted pages that were evicted before anyone used them.
+    pub bytes_wasted: u64,
     /// Pages that left the window.
     pub evictions: u64,
     /// One-off reads asked for with [`Pager::gather`](crate::Pager::gather).

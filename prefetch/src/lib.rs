@@ -24,4 +24,4 @@ pub use experts::{Chosen, Lookahead, Routing};
 pub use layout::{Layout, PageRows, Segment, SegmentPages, TensorExtent};
 pub use plan::{Choice, Pass, Plan, Step, StepId, StepShape};
 pub use policy::{PolicyKind, Position};
-pub use scheduler::{ExpertStats, Scheduler, SchedulerError, SchedulerOptions};
+pub use scheduler::{ExpertStats, PassExperts, Scheduler, SchedulerError, SchedulerOptions};

@@ -4,9 +4,9 @@ mod synthetic;
 
 use std::collections::HashMap;
 
-use forebay_prefetch::experts::ExpertPolicyKind;
 use forebay_prefetch::experts::replay::{Budget, Outcome, replay};
-use forebay_prefetch::experts::trace::{Phase, Row, Trace, TraceBuilder};
+use forebay_prefetch::experts::trace::{Header, LayerBytes, Phase, Row, Trace, TraceBuilder};
+use forebay_prefetch::experts::{ExpertGrid, ExpertPolicyKind, LeastRead, least_read};
 use proptest::prelude::*;
 
 /// Percent of the experts in memory.
@@ -156,4 +156,82 @@ proptest! {
         let outcome = run(&trace, ExpertPolicyKind::Belady, capacity, 0.0);
         prop_assert_eq!(outcome.prompt.hits + outcome.decode.hits, most_hits(&trace, capacity));
     }
+
+    #[test]
+    fn the_least_read_is_the_least(
+        choices in prop::collection::vec((0u32..3, 0u32..3), 4..14),
+        memory in 0usize..10,
+        first in 0usize..5,
+    ) {
+        let trace = unequal(&choices);
+        let first = first.min(trace.visits().len());
+        let least = least_read(&trace, memory as u64, first);
+        prop_assert_eq!(least.needed - least.read, most_kept(&trace, memory, first));
+    }
+}
+
+#[test]
+fn the_least_read_is_what_belady_misses_from_a_cold_start() {
+    for recipe in &synthetic::RECIPES {
+        let trace = synthetic::trace(recipe);
+        for percent in SIZES {
+            let capacity = trace.expert_count() * percent / 100;
+            let Outcome { prompt, decode } = run(&trace, ExpertPolicyKind::Belady, capacity, 0.0);
+            let memory = capacity as u64 * trace.largest_expert();
+            let bytes = |experts| experts * trace.largest_expert();
+            let expected = LeastRead {
+                needed: bytes(prompt.needs + decode.needs),
+                read: bytes(prompt.misses() + decode.misses()),
+            };
+            assert_eq!(least_read(&trace, memory, 0), expected, "{} at {percent} %", recipe.name);
+            // Warm, and counted from the middle, it is no more than the same counts there.
+            let visits = trace.visits().len() - recipe.layers * recipe.decode as usize;
+            assert!(least_read(&trace, memory, visits).read <= bytes(decode.misses()));
+        }
+    }
+}
+
+/// Two layers of three experts; those of the second are twice as large, in units of a byte.
+fn unequal(choices: &[(u32, u32)]) -> Trace {
+    let sizes = [1, 2].map(|expert| Some(LayerBytes { expert, dense: 1 })).to_vec();
+    let grid = ExpertGrid { layers: 2, experts: 3 };
+    let header = Header { model: "made-up".into(), arch: "none".into(), grid, used: 2, sizes };
+    let mut builder = TraceBuilder::new(header).unwrap();
+    for (i, &(a, b)) in choices.iter().enumerate() {
+        for (slot, expert) in [a].into_iter().chain((a != b).then_some(b)).enumerate() {
+            let (step, layer, slot) = (i as u32 / 2, i as u32 % 2, slot as u32);
+            let phase = Phase::Decode;
+            builder
+                .push(Row { turn: 0, phase, step, layer, slot, expert, weight: 0.5, resident: false, read: 0 })
+                .unwrap();
+        }
+    }
+    builder.finish().unwrap()
+}
+
+/// The most bytes that need not be read, whatever bytes of [`unequal`] experts are kept: all sets of them are tried, each byte by
+/// itself, and before visit `first` any bytes that came up may be there.
+fn most_kept(trace: &Trace, memory: usize, first: usize) -> u64 {
+    const BYTES: [[u32; 3]; 2] = [[1, 2, 4], [0b11 << 3, 0b11 << 5, 0b11 << 7]];
+    const SETS: usize = 1 << 9;
+    let needed = |visit: usize| {
+        let routing = trace.visit(visit).unwrap();
+        routing.choices.iter().fold(0, |set, choice| set | BYTES[routing.layer][choice.expert as usize])
+    };
+    let fits = |set: u32| set.count_ones() as usize <= memory;
+    let seen = (0..first).fold(0, |set, visit| set | needed(visit));
+    let start = |set: u32| (set & !seen == 0 && fits(set)).then_some(0);
+    let mut best: Vec<Option<u64>> = (0..SETS as u32).map(start).collect();
+    for visit in first..trace.visits().len() {
+        let needed = needed(visit);
+        let mut after = vec![None; SETS];
+        for (set, kept) in (0..SETS as u32).zip(&best).filter_map(|(set, kept)| Some((set, (*kept)?))) {
+            let kept = kept + u64::from((set & needed).count_ones());
+            let all = set | needed;
+            let subsets = (0..=all).filter(|&subset| subset & !all == 0 && fits(subset));
+            subsets.for_each(|subset| after[subset as usize] = after[subset as usize].max(Some(kept)));
+        }
+        best = after;
+    }
+    best.into_iter().flatten().max().unwrap_or(0)
 }

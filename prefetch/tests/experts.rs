@@ -55,6 +55,9 @@ proptest! {
             rig.experts(1).unwrap();
             let stats = rig.scheduler.expert_stats();
             prop_assert!(stats.reads <= stats.loads * u64::from(choice.pages_per_expert), "{stats:?}");
+            let counted = rig.scheduler.pass_experts();
+            prop_assert_eq!((counted.needed, counted.reads), (stats.used, stats.loads));
+            prop_assert!(counted.most_reads <= 1, "{:?}", counted);
             let most = experts.len() * choice.pages_per_expert as usize;
             prop_assert!(rig.scheduler.pager().stats().demands - before <= most as u64);
             rig.dense_step(2).unwrap();

@@ -131,8 +131,38 @@ pub(crate) struct SamplingArgs {
     pub(crate) stop: Vec<String>,
 }
 
+/// What `--stats` tells, and `--json` with it.
+const STATISTICS: &str = "\
+Statistics are of decoding, but for those of the prompt. Shares are of its time:\n  \
+  busy       at least one read was in flight\n  \
+  stalled    compute waited for a read; a stall is one such wait\n  \
+  misses     what was read and used: all that was read but hints in vain. Their flash time is what the flash takes for them at \
+the rate that it had while busy (`forebay bench` measures that by itself)\n\
+Of experts, each counted once for a layer and pass (a token, or a chunk of a prompt):\n  \
+  needed     those chosen\n  \
+  loaded     of these, those of which pages were missing when their router had spoken; the others are hits\n  \
+  read       in a chunk: reads of an expert that were started, hints included; it counts again when one of its pages does";
+
+/// What `forebay bench` tells.
+const COLUMNS: &str = "\
+Columns:\n  \
+  bound        1 / max(flash, compute): the time to read the least at the rate of the flash, measured before and after; the time per \
+token when everything is resident. Where memory does not hold the model, the flash alone\n  \
+  efficiency   tokens/s of the bound\n  \
+  least        bytes per token that the window makes unavoidable. Of what every token uses: what is longer than the window. \
+Of experts: what remains of the window keeps, byte for byte, those that these very tokens will choose soonest (Belady, with \
+bypass), and begins with the best of all that came up before the clock ran\n  \
+  read         bytes per second of decoding\n  \
+  busy         at least one read was in flight, of the time of decoding\n  \
+  stalled      compute waited for a read, of the time of decoding\n  \
+  misses       the flash's time, at the rate measured, for what was read and used (all but hints in vain), of the time of \
+decoding\n  \
+  loaded       experts of which pages were missing when their router had spoken; the others are hits\n  \
+  ahead        experts that were read before their router had spoken";
+
 /// `forebay run`
 #[derive(Debug, Args)]
+#[command(after_long_help = STATISTICS)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -158,7 +188,7 @@ pub(crate) struct RunArgs {
     /// Go on after the end-of-text token.
     #[arg(long)]
     pub(crate) ignore_eos: bool,
-    /// Print statistics on standard error.
+    /// Print statistics on standard error (`--help` tells what is counted).
     #[arg(long)]
     pub(crate) stats: bool,
     /// Record what the routers choose, as a routing trace that `forebay replay` reads.
@@ -215,12 +245,13 @@ pub(crate) struct PlanArgs {
 
 /// `forebay bench`
 #[derive(Debug, Args)]
+#[command(after_long_help = COLUMNS)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) engine: EngineArgs,
-    /// Windows to measure, in percent of the streamed bytes [default: 30,50,70]; or give one ceiling with --ram. To know the
-    /// time of the kernels alone the whole model is resident once, whatever --ram says.
+    /// Windows to measure, in percent of the weights [default: 30,50,70]; or give one ceiling with --ram. To know the time of
+    /// the kernels alone the whole model is resident once, whatever --ram says, if memory holds it.
     #[arg(long, value_name = "PERCENT", value_delimiter = ',', conflicts_with = "ram")]
     pub(crate) windows: Option<Vec<u32>>,
     /// Tokens per measurement.

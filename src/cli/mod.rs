@@ -8,6 +8,7 @@ mod fetch;
 mod inspect;
 mod plan;
 mod replay;
+mod report;
 mod resident;
 mod run;
 mod show;
@@ -78,7 +79,11 @@ impl Failure {
             Failure::Trace { .. } => 4,
             Failure::NoMemory { .. } => 3,
             Failure::Usage(_) | Failure::Sampler(_) => 2,
-            Failure::Generate(_) | Failure::Chat(_) | Failure::Io { .. } | Failure::Other(_) => 1,
+            Failure::Generate(_)
+            | Failure::Chat(_)
+            | Failure::Measure(MeasureError::Routing(_))
+            | Failure::Io { .. }
+            | Failure::Other(_) => 1,
         }
     }
 }

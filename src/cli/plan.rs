@@ -13,6 +13,8 @@ use super::{Failure, show};
 const DEFAULT_CONTEXT: usize = 2048;
 /// Bytes of memory read to measure it, at most: more than caches hold.
 const PROBE_MEMORY: u64 = 256 << 20;
+/// What is taken for granted of experts. `forebay bench` counts those that its tokens chose instead.
+const EVEN: &str = "if all experts are chosen equally often, whatever came before; less if not";
 /// Bytes of flash read to measure it.
 const PROBE_BYTES: u64 = 512 << 20;
 
@@ -39,6 +41,8 @@ struct Report {
     expert_bytes: u64,
     streamed_bytes: u64,
     read_per_token: u64,
+    /// What `read_per_token` and `prediction` take for granted.
+    assumption: Option<&'static str>,
     embedding_bytes_on_flash: u64,
     prediction: Option<Prediction>,
 }
@@ -91,6 +95,7 @@ pub(crate) fn plan(args: PlanArgs) -> Result<(), Failure> {
         expert_bytes: experts,
         streamed_bytes: streamed,
         read_per_token,
+        assumption: (experts > 0).then_some(EVEN),
         embedding_bytes_on_flash: loaded.map.embedding.bytes(),
         prediction: if args.no_measure { None } else { Some(predict()?) },
     };
@@ -101,7 +106,7 @@ fn predict(flash: f64, options: &Options, streamed: u64, read: u64) -> Result<Pr
     let probe = PROBE_MEMORY.min(options.ram / 2) as usize;
     let memory = memory_rate(options.isa, options.threads.get(), probe)?;
     let compute = streamed as f64 / memory;
-    let tokens_per_s = bound(read, 0, flash, compute);
+    let tokens_per_s = bound(read as f64, flash, compute);
     let bound_by = if tokens_per_s < 1.0 / compute { "flash" } else { "memory" };
     Ok(Prediction { flash_bytes_per_s: flash, memory_bytes_per_s: memory, tokens_per_s, bound_by })
 }
@@ -127,8 +132,10 @@ fn table(r: &Report) -> Result<(), Failure> {
         row("weights", r.weight_bytes, format!("of them experts {}", show::size(r.expert_bytes)))?;
     }
     row("used by a token", r.streamed_bytes, "streamed weights".into())?;
-    let note = if r.expert_bytes > 0 { ", if all experts are chosen equally often" } else { "" };
-    row("read for a token", r.read_per_token, format!("what the window cannot keep{note}"))?;
+    row("read for a token", r.read_per_token, "what the window cannot keep".into())?;
+    if let Some(assumption) = r.assumption {
+        show::line(&format!("{:22} {:>12}  {assumption}", "", ""))?;
+    }
     if let Some(p) = &r.prediction {
         show::line("")?;
         show::line(&format!(

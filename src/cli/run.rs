@@ -3,83 +3,18 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use forebay::infer::budget::Budget;
 use forebay::infer::chat::{ChatError, ChatTemplate, Message};
-use forebay::infer::generate::{Finish, GenerateError, Generated, Limits, Listener, generate};
+use forebay::infer::generate::{Finish, GenerateError, Limits, Listener, generate};
 use forebay::infer::open::Loaded;
 use forebay::infer::sampler::{Sampler, SamplerParams};
 use forebay::infer::stream::TextStream;
 use forebay::infer::tokenizer::EncodeOptions;
 use forebay::machine;
-use forebay::pager::Choice;
-use forebay::prefetch::ExpertStats;
 use indicatif::ProgressBar;
-use serde::Serialize;
 
 use super::args::{RunArgs, SamplingArgs};
+use super::report::report;
 use super::{Failure, engine, show, trace};
-
-/// What `--json` prints, and `--stats` tells.
-#[derive(Debug, Serialize)]
-struct Report {
-    text: String,
-    tokens: Vec<u32>,
-    finish: &'static str,
-    prompt_tokens: usize,
-    prompt_s: f64,
-    decode_s: f64,
-    prompt_tokens_per_s: f64,
-    decode_tokens_per_s: f64,
-    seed: u64,
-    memory: Memory,
-    flash: Flash,
-    experts: Option<Experts>,
-}
-
-#[derive(Debug, Serialize)]
-struct Memory {
-    ceiling: u64,
-    window: u64,
-    frames: usize,
-    pages: usize,
-    page_bytes: usize,
-    kv_cache: u64,
-    activations: u64,
-    peak_resident: Option<u64>,
-}
-
-/// Of decoding alone.
-#[derive(Debug, Serialize)]
-struct Flash {
-    how: String,
-    reads: u64,
-    bytes_read: u64,
-    bytes_per_token: u64,
-    stall_s: f64,
-    busy_s: f64,
-    bytes_per_busy_s: f64,
-    latency_p50_s: f64,
-    latency_p99_s: f64,
-    hints_used: u64,
-    hints_late: u64,
-    hints_wasted: u64,
-}
-
-/// Of decoding alone, where the model has experts.
-#[derive(Debug, Serialize)]
-struct Experts {
-    used_per_token: f64,
-    /// Of these, the ones that were not resident when the router had spoken.
-    loads_per_token: f64,
-    hit_rate: f64,
-    stalls_per_token: f64,
-    stall_s: f64,
-    /// Experts read before their router had spoken; what it then chose of them, and of these the incomplete; the others.
-    hints: u64,
-    hints_used: u64,
-    hints_late: u64,
-    hints_wasted: u64,
-}
 
 pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     let loaded = args.engine.load()?;
@@ -110,7 +45,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     }
     let report = report(printer.text, prompt.len(), params.seed, written, &budget, &choice);
     if args.stats {
-        tell(&report);
+        report.tell();
     }
     if args.json { show::json(&report) } else { Ok(()) }
 }
@@ -227,117 +162,5 @@ impl Listener for Printer {
             self.failure = Some(failure);
         }
         self.failure.is_none()
-    }
-}
-
-fn report(text: String, prompt: usize, seed: u64, w: Generated, budget: &Budget, choice: &Choice) -> Report {
-    let (prompt_s, decode_s) = (w.prompt_time.as_secs_f64(), w.decode_time.as_secs_f64());
-    let stats = &w.decode_stats;
-    let passes = w.decode_passes.max(1);
-    Report {
-        text,
-        finish: w.finish.name(),
-        prompt_tokens: prompt,
-        prompt_s,
-        decode_s,
-        prompt_tokens_per_s: prompt as f64 / prompt_s,
-        decode_tokens_per_s: if w.decode_passes == 0 { 0.0 } else { w.decode_passes as f64 / decode_s },
-        seed,
-        memory: Memory {
-            ceiling: budget.ceiling,
-            window: budget.window(),
-            frames: budget.frames,
-            pages: budget.frames_for_all,
-            page_bytes: budget.frame_len,
-            kv_cache: budget.needs.kv,
-            activations: budget.activations(),
-            peak_resident: machine::peak_process_bytes(),
-        },
-        flash: Flash {
-            how: choice.how.clone(),
-            reads: stats.reads,
-            bytes_read: stats.bytes_read,
-            bytes_per_token: stats.bytes_read / passes as u64,
-            stall_s: stats.stall.as_secs_f64(),
-            busy_s: stats.busy.as_secs_f64(),
-            bytes_per_busy_s: stats.read_rate(),
-            latency_p50_s: stats.latency.percentile(50.0).as_secs_f64(),
-            latency_p99_s: stats.latency.percentile(99.0).as_secs_f64(),
-            hints_used: stats.hints_used,
-            hints_late: stats.hints_late,
-            hints_wasted: stats.hints_wasted,
-        },
-        experts: experts(&w.decode_experts, passes),
-        tokens: w.tokens,
-    }
-}
-
-fn experts(stats: &ExpertStats, passes: usize) -> Option<Experts> {
-    let per_token = |count: u64| count as f64 / passes as f64;
-    (stats.used > 0).then(|| Experts {
-        used_per_token: per_token(stats.used),
-        loads_per_token: per_token(stats.loads),
-        hit_rate: 1.0 - stats.loads as f64 / stats.used as f64,
-        stalls_per_token: per_token(stats.stalls),
-        stall_s: stats.stall.as_secs_f64(),
-        hints: stats.hints,
-        hints_used: stats.hints_used,
-        hints_late: stats.hints_late,
-        hints_wasted: stats.hints_wasted,
-    })
-}
-
-/// The report for people, on standard error.
-fn tell(r: &Report) {
-    let (m, f) = (&r.memory, &r.flash);
-    eprintln!();
-    eprintln!("prompt   {} tokens in {:.2} s: {:.2} tokens/s", r.prompt_tokens, r.prompt_s, r.prompt_tokens_per_s);
-    eprintln!(
-        "decode   {} tokens in {:.2} s: {:.2} tokens/s ({})",
-        r.tokens.len(),
-        r.decode_s,
-        r.decode_tokens_per_s,
-        r.finish
-    );
-    eprintln!(
-        "memory   ceiling {}, peak {}; window {} ({} of {} pages of {}), KV cache {}, activations {}",
-        show::size(m.ceiling),
-        m.peak_resident.map_or("unknown".into(), show::size),
-        show::size(m.window),
-        m.frames,
-        m.pages,
-        show::size(m.page_bytes as u64),
-        show::size(m.kv_cache),
-        show::size(m.activations),
-    );
-    eprintln!("flash    {}", f.how);
-    eprintln!(
-        "         {} per token, {:.0} MB/s while busy, busy {:.1} %, stalled {:.1} % of decoding",
-        show::size(f.bytes_per_token),
-        f.bytes_per_busy_s / 1e6,
-        f.busy_s / r.decode_s * 100.0,
-        f.stall_s / r.decode_s * 100.0,
-    );
-    eprintln!(
-        "         latency {:.2} ms (p99 {:.2} ms); hints used {}, of them late {}, wasted {}",
-        f.latency_p50_s * 1e3,
-        f.latency_p99_s * 1e3,
-        f.hints_used,
-        f.hints_late,
-        f.hints_wasted,
-    );
-    if let Some(e) = &r.experts {
-        eprintln!(
-            "experts  {:.1} per token, of them {:.1} loaded ({:.1} % hits); {:.1} stalls per token, {:.1} % of decoding",
-            e.used_per_token,
-            e.loads_per_token,
-            e.hit_rate * 100.0,
-            e.stalls_per_token,
-            e.stall_s / r.decode_s * 100.0,
-        );
-        eprintln!(
-            "         {} read ahead of the router: used {}, of them late {}, wasted {}",
-            e.hints, e.hints_used, e.hints_late, e.hints_wasted,
-        );
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod fixture;
 pub(crate) mod mixture;
+pub(crate) mod standin;
 
 use std::io::Write as _;
 use std::num::NonZero;

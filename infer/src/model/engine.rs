@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use forebay_pager::{Clock, Nanos, Storage};
-use forebay_prefetch::{Pass, SchedulerError, StepId};
+use forebay_prefetch::{Pass, PassExperts, SchedulerError, StepId};
 
 pub use super::error::EngineError;
 
@@ -15,6 +15,15 @@ use super::weights::{Compute, Weights};
 use super::{MatrixId, ModelMap, VectorId};
 use crate::kernels::steps::{self, Residual};
 use crate::kernels::{Formats, KvCache, KvShape, KvType, RopeTable, ops};
+
+/// A chunk of tokens has gone through the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens that are done, of all those given.
+    pub done: usize,
+    /// What was counted of experts for this chunk.
+    pub experts: PassExperts,
+}
 
 /// A decoder, its weights behind a window, and the state of one conversation.
 #[derive(Debug)]
@@ -121,7 +130,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     }
 
     /// Adds `tokens` to the context and returns the logits after the last of them, one per token of the vocabulary.
-    /// `progress` is told after each chunk how many tokens are done.
+    /// `progress` is told after each chunk.
     ///
     /// # Errors
     /// When a token is not in the vocabulary, the context is full (nothing is added then), or the weights cannot be
@@ -129,7 +138,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     ///
     /// # Panics
     /// When there are no tokens.
-    pub fn forward(&mut self, tokens: &[u32], mut progress: impl FnMut(usize)) -> Result<&[f32], EngineError> {
+    pub fn forward(&mut self, tokens: &[u32], mut progress: impl FnMut(Progress)) -> Result<&[f32], EngineError> {
         assert!(!tokens.is_empty(), "logits come after a token");
         let vocab = self.decoder.shape.vocab;
         if let Some(&token) = tokens.iter().find(|&&t| t as usize >= vocab) {
@@ -143,7 +152,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         for chunk in tokens.chunks(self.chunk) {
             done += chunk.len();
             self.pass(chunk, done == tokens.len())?;
-            progress(done);
+            progress(Progress { done, experts: self.weights.scheduler().pass_experts() });
         }
         Ok(&self.logits)
     }

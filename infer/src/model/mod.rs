@@ -24,7 +24,7 @@ pub mod vectors;
 pub mod weights;
 
 pub use decoder::{Decoder, MatrixId, Shape, VectorId};
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Progress};
 pub use record::RouteRecorder;
 pub use scratch::{activation_bytes, kv_bytes, state_bytes};
 pub use tensors::{Matrix, StepMatrices, Tensors, Vector};

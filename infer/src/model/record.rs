@@ -1,35 +1,47 @@
-//! What the routers of a run say, written down as a routing trace.
+//! What the routers of a run say, taken down as a routing trace.
 
 use std::fmt;
 use std::io::{self, Write};
 
 use forebay_prefetch::experts::ExpertGrid;
-use forebay_prefetch::experts::trace::{Header, LayerBytes, Phase, TraceWriter};
+use forebay_prefetch::experts::trace::{Header, LayerBytes, Phase, Trace, TraceBuilder, TraceWriter, rows};
 use forebay_prefetch::{Chosen, Routing};
 
 use super::ModelMap;
 use super::decoder::{Channel, Experts};
 
-/// Writes `route_trace v1` while an engine runs ([`super::Engine::record_routes`]).
+/// Takes down what routers say while an engine runs ([`super::Engine::record_routes`]): as text, `route_trace v1`, or in memory.
 pub struct RouteRecorder {
-    writer: TraceWriter<Box<dyn Write + Send>>,
+    to: To,
     /// Tokens of the prompt.
     prompt: usize,
-    /// The first thing that went wrong; nothing is written after it.
-    failure: Option<io::Error>,
     /// Experts of the present visit whose reading was told.
     told: Vec<bool>,
 }
 
+enum To {
+    Text(TraceWriter<Box<dyn Write + Send>>),
+    Memory(TraceBuilder),
+    /// The first thing that went wrong; nothing is taken down after it.
+    Failed(io::Error),
+}
+
 impl RouteRecorder {
-    /// For a run of the model `name` whose first `prompt` tokens are given.
+    /// Writes to `out`, of a run of the model `name` whose first `prompt` tokens are given.
     ///
     /// # Errors
     /// Those of `out`.
     pub fn new(map: &ModelMap, name: &str, prompt: usize, out: Box<dyn Write + Send>) -> io::Result<Self> {
         let header = header(map, name);
         let told = vec![false; header.grid.experts];
-        Ok(RouteRecorder { writer: TraceWriter::new(out, &header)?, prompt, failure: None, told })
+        Ok(RouteRecorder { to: To::Text(TraceWriter::new(out, &header)?), prompt, told })
+    }
+
+    /// Keeps the trace in memory, where it grows by a few bytes for each choice. `None` where the model has no experts.
+    pub fn in_memory(map: &ModelMap, name: &str, prompt: usize) -> Option<Self> {
+        let header = header(map, name);
+        let told = vec![false; header.grid.experts];
+        Some(RouteRecorder { to: To::Memory(TraceBuilder::new(header).ok()?), prompt, told })
     }
 
     /// A layer's experts are chosen by `tokens` tokens, the first of which is at `position`. `missing` says how many bytes of an expert
@@ -42,9 +54,6 @@ impl RouteRecorder {
         choices: &[Chosen],
         missing: impl Fn(u32) -> u64,
     ) {
-        if self.failure.is_some() {
-            return;
-        }
         self.told.fill(false);
         let phase = if position < self.prompt { Phase::Prompt } else { Phase::Decode };
         let told = &mut self.told;
@@ -55,7 +64,15 @@ impl RouteRecorder {
             (bytes > 0).then_some(if again { 0 } else { bytes })
         };
         let routing = Routing { layer, tokens, choices };
-        self.failure = self.writer.visit(0, phase, position as u32, &routing, read).err();
+        let mut rows = rows(0, phase, position as u32, &routing, read);
+        let taken = match &mut self.to {
+            To::Text(writer) => rows.try_for_each(|row| writer.row(&row)),
+            To::Memory(builder) => rows.try_for_each(|row| builder.push(row)).map_err(io::Error::other),
+            To::Failed(_) => Ok(()),
+        };
+        if let Err(failure) = taken {
+            self.to = To::Failed(failure);
+        }
     }
 
     /// Writes what is left.
@@ -63,19 +80,29 @@ impl RouteRecorder {
     /// # Errors
     /// The first that writing came to.
     pub fn finish(self) -> io::Result<()> {
-        match self.failure {
-            Some(failure) => Err(failure),
-            None => self.writer.finish().map(|_| ()),
+        match self.to {
+            To::Text(writer) => writer.finish().map(|_| ()),
+            To::Memory(_) => Ok(()),
+            To::Failed(failure) => Err(failure),
+        }
+    }
+
+    /// The trace that was kept in memory, if one was and it has any visits.
+    ///
+    /// # Errors
+    /// When what the routers said is no trace.
+    pub fn into_trace(self) -> io::Result<Option<Trace>> {
+        match self.to {
+            To::Memory(builder) => Ok(builder.finish().ok()),
+            To::Text(_) => Ok(None),
+            To::Failed(failure) => Err(failure),
         }
     }
 }
 
 impl fmt::Debug for RouteRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RouteRecorder")
-            .field("prompt", &self.prompt)
-            .field("failure", &self.failure)
-            .finish_non_exhaustive()
+        f.debug_struct("RouteRecorder").field("prompt", &self.prompt).finish_non_exhaustive()
     }
 }
 

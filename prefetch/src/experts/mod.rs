@@ -8,7 +8,7 @@
 //! 2. [`ExpertPolicy`]: who leaves, and what is worth reading ahead. [`ExpertForecast`] is ours, here and in the live
 //!    [`crate::scheduler`]; lru, lfu and clock are those of [`crate::policy`]; [`Belady`] knows the future and is the bound.
 //! 3. [`trace`]: recorded routing, read and written.
-//! 4. [`replay`](mod@replay): any policy over a recorded trace.
+//! 4. [`replay`](mod@replay): any policy over a recorded trace. [`least_read`]: the least that a run can have read.
 //!
 //! An expert is one unit of residency here, and its [`PageId`] is the number that [`ExpertGrid::page`] gives it; the live
 //! scheduler counts pages and tells of whole experts. Time, a [`crate::Position`], counts visits of layers.
@@ -19,6 +19,7 @@ mod forecast;
 mod history;
 mod kind;
 mod learned;
+mod least;
 mod lookahead;
 mod modelled;
 mod policy;
@@ -33,6 +34,7 @@ pub use belady::Belady;
 pub use forecast::ExpertForecast;
 pub use kind::ExpertPolicyKind;
 pub use learned::Learned;
+pub use least::{LeastRead, least_read};
 pub use lookahead::Lookahead;
 pub use modelled::ModelledLookahead;
 pub use policy::ExpertPolicy;

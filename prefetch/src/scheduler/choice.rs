@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use forebay_pager::{Class, Clock, Lease, Nanos, PageId, PageState, Pager, Storage};
 
-use super::{LEAST_FRAMES, Scheduler, SchedulerError};
+use super::{LEAST_FRAMES, PassExperts, Scheduler, SchedulerError};
 use crate::experts::{Chosen, Routing};
 use crate::plan::{Choice, Need, Plan, StepId};
 use crate::policy::{Policy, Position, ResidentExperts, Use};
@@ -22,6 +22,8 @@ pub struct ExpertStats {
     pub loads: u64,
     /// Pages of experts whose read was started: for one pass no page twice.
     pub reads: u64,
+    /// Bytes of experts whose read was started, on demand or ahead.
+    pub bytes: u64,
     /// Time that compute waited for experts.
     pub stall: Nanos,
     /// How often it did.
@@ -36,6 +38,13 @@ pub struct ExpertStats {
     pub hints_wasted: u64,
     /// Pages of experts whose read was started before their router had spoken.
     pub hint_reads: u64,
+}
+
+impl ExpertStats {
+    /// The part of the experts needed that were resident when their router had spoken, 0 to 1.
+    pub fn hit_rate(&self) -> f64 {
+        1.0 - self.loads as f64 / (self.used as f64).max(1.0)
+    }
 }
 
 /// How far an expert of the choice is.
@@ -162,6 +171,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         };
         assert!(chosen.iter().all(|c| c.expert < choice.experts), "{} experts: {chosen:?}", choice.experts);
         self.choosing.begin(step, choice, chosen);
+        self.counts.experts.needed += self.choosing.pending.len() as u64;
         self.settle_hints(&choice);
         for &expert in &self.choosing.pending {
             self.choosing.stats.loads += u64::from(!complete(&self.pager, &choice, expert));
@@ -261,6 +271,11 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     /// What was counted of experts; counting starts again at zero.
     pub fn take_expert_stats(&mut self) -> ExpertStats {
         std::mem::take(&mut self.choosing.stats)
+    }
+
+    /// What was counted of experts in the present pass, or in the last one when it is over.
+    pub fn pass_experts(&self) -> PassExperts {
+        self.counts.experts
     }
 
     /// The experts that have pages in the window and are not chosen, the first to leave first, by the numbers that

@@ -17,16 +17,19 @@
 
 mod ahead;
 mod choice;
+mod counts;
 mod reads;
 mod room;
 
 pub use choice::ExpertStats;
+pub use counts::PassExperts;
 pub use room::{LEAST_FRAMES, least_frames};
 
 use forebay_pager::{Clock, Lease, PageId, Pager, Storage};
 
 use self::ahead::Ahead;
 use self::choice::Choosing;
+use self::counts::PassCounts;
 use self::room::{kept_pages, least, ring};
 use crate::experts::{ExpertForecast, ExpertPolicy, Learned, Lookahead};
 use crate::layout::Layout;
@@ -108,6 +111,8 @@ pub struct Scheduler<S: Storage, C: Clock> {
     choosing: Choosing,
     /// The experts that are read before they are chosen.
     ahead: Ahead,
+    /// What is counted of experts in this pass.
+    counts: PassCounts,
 }
 
 impl<S: Storage, C: Clock> Scheduler<S, C> {
@@ -172,6 +177,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             arrived: Vec::with_capacity(frames),
             choosing: Choosing::new(&plan),
             ahead: Ahead::new(&plan, options),
+            counts: PassCounts::new(&plan),
             pager,
             plan,
             policy,
@@ -209,6 +215,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         self.give_up_step(experts);
         self.step = StepId(0);
         self.pass += 1;
+        self.counts.begin_pass();
         self.pass_end = self.plan.end_of(pass);
     }
 

@@ -57,6 +57,9 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             match self.pager.load(page, class) {
                 Load::Started => {
                     self.due[page.index()] = at;
+                    if self.counts.started(&self.plan, page) {
+                        self.choosing.stats.bytes += u64::from(self.pager.spec(page).len);
+                    }
                     return true;
                 }
                 Load::Hit | Load::Joined => return true,

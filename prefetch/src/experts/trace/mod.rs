@@ -22,7 +22,7 @@ mod write;
 
 pub use build::TraceBuilder;
 pub use error::{BadField, TraceError};
-pub use write::TraceWriter;
+pub use write::{TraceWriter, rows};
 
 use super::{Chosen, ExpertGrid, Routing};
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{COLUMNS, Header, MAGIC, Phase, Routing, Row};
+use super::{COLUMNS, Chosen, Header, MAGIC, Phase, Routing, Row};
 
 /// Writes a trace while a model runs.
 #[derive(Debug)]
@@ -41,8 +41,7 @@ impl<W: Write> TraceWriter<W> {
         writeln!(self.out, "{turn},{phase},{step},{layer},{slot},{expert},{weight},{resident},{read}")
     }
 
-    /// Writes a visit of a layer by a pass that began with token `first`. `read` says what was read for a choice: `None` if
-    /// the expert was in memory.
+    /// Writes the [`rows`] of a visit.
     ///
     /// # Errors
     /// Those of `out`.
@@ -52,26 +51,9 @@ impl<W: Write> TraceWriter<W> {
         phase: Phase,
         first: u32,
         routing: &Routing<'_>,
-        mut read: impl FnMut(u32) -> Option<u64>,
+        read: impl FnMut(u32) -> Option<u64>,
     ) -> io::Result<()> {
-        let mut slot = 0;
-        let mut last = None;
-        for choice in routing.choices {
-            slot = if last.replace(choice.token) == Some(choice.token) { slot + 1 } else { 0 };
-            let bytes = read(choice.expert);
-            self.row(&Row {
-                turn,
-                phase,
-                step: first + choice.token,
-                layer: routing.layer as u32,
-                slot,
-                expert: choice.expert,
-                weight: choice.weight,
-                resident: bytes.is_none(),
-                read: bytes.unwrap_or(0),
-            })?;
-        }
-        Ok(())
+        rows(turn, phase, first, routing, read).try_for_each(|row| self.row(&row))
     }
 
     /// Hands out what was written to.
@@ -82,4 +64,23 @@ impl<W: Write> TraceWriter<W> {
         self.out.flush()?;
         Ok(self.out)
     }
+}
+
+/// The rows of a visit of a layer by a pass that began with token `first`. `read` says what was read for a choice: `None` if
+/// the expert was in memory.
+pub fn rows(
+    turn: u32,
+    phase: Phase,
+    first: u32,
+    routing: &Routing<'_>,
+    mut read: impl FnMut(u32) -> Option<u64>,
+) -> impl Iterator<Item = Row> {
+    let (mut slot, mut last) = (0, None);
+    let layer = routing.layer as u32;
+    routing.choices.iter().map(move |&Chosen { token, expert, weight }| {
+        slot = if last.replace(token) == Some(token) { slot + 1 } else { 0 };
+        let bytes = read(expert);
+        let step = first + token;
+        Row { turn, phase, step, layer, slot, expert, weight, resident: bytes.is_none(), read: bytes.unwrap_or(0) }
+    })
 }
