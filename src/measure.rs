@@ -99,23 +99,69 @@ impl Decoding {
     }
 }
 
-/// Decodes `tokens` tokens after a prompt of `prompt` tokens and some to warm up.
+/// Which tokens are decoded.
+#[derive(Debug, Clone, Copy)]
+pub enum Course<'a> {
+    /// Those that the model likes best, behind so many tokens that say nothing. Small models soon repeat themselves, and then use the same
+    /// experts again and again.
+    Likeliest {
+        /// Tokens of the prompt.
+        prompt: usize,
+    },
+    /// Those of a text, whatever the model would have said.
+    Text {
+        /// All of them: prompt, warm-up, what is measured.
+        tokens: &'a [u32],
+        /// How many of them are the prompt.
+        prompt: usize,
+    },
+}
+
+impl Course<'_> {
+    fn prompt(&self, vocab: usize) -> Vec<u32> {
+        match *self {
+            Course::Likeliest { prompt } => prompt_of(prompt, vocab),
+            Course::Text { tokens, prompt } => tokens[..prompt].to_vec(),
+        }
+    }
+
+    /// The token at `position`, behind which these logits were had.
+    fn next(&self, position: usize, logits: &[f32]) -> u32 {
+        match self {
+            Course::Likeliest { .. } => argmax(logits) as u32,
+            Course::Text { tokens, .. } => tokens[position],
+        }
+    }
+}
+
+/// Decodes `tokens` tokens of `course` after its prompt and some to warm up.
 ///
 /// # Errors
 /// When the model cannot be opened or run so.
-pub fn decode(loaded: &Loaded, options: &Options, prompt: usize, tokens: usize) -> Result<Decoding, MeasureError> {
+///
+/// # Panics
+/// When a text has fewer tokens than [`context`] says.
+pub fn decode(
+    loaded: &Loaded,
+    options: &Options,
+    course: &Course<'_>,
+    tokens: usize,
+) -> Result<Decoding, MeasureError> {
     let (mut engine, budget, choice) = open_engine(&loaded.gguf, &loaded.map, options)?;
-    engine.record_routes(RouteRecorder::in_memory(&loaded.map, "", prompt));
-    let first = prompt_of(prompt, loaded.map.decoder.shape.vocab);
-    let mut next = argmax(engine.forward(&first, |_| ())?) as u32;
+    let first = course.prompt(loaded.map.decoder.shape.vocab);
+    engine.record_routes(RouteRecorder::in_memory(&loaded.map, "", first.len()));
+    let mut position = first.len();
+    let mut next = course.next(position, engine.forward(&first, |_| ())?);
     for _ in 0..WARM_UP {
-        next = argmax(engine.forward(&[next], |_| ())?) as u32;
+        position += 1;
+        next = course.next(position, engine.forward(&[next], |_| ())?);
     }
     let scheduler = engine.weights_mut().scheduler_mut();
     let _ = (scheduler.pager_mut().take_stats(), scheduler.take_expert_stats());
     let begin = engine.now();
     for _ in 0..tokens {
-        next = argmax(engine.forward(&[next], |_| ())?) as u32;
+        position += 1;
+        next = course.next(position, engine.forward(&[next], |_| ())?);
     }
     let time = engine.now() - begin;
     let scheduler = engine.weights_mut().scheduler_mut();
@@ -169,9 +215,9 @@ pub fn resident_decode<S: Storage, C: Clock>(
     Ok(Nanos((engine.now() - begin).0 / tokens as u64))
 }
 
-/// Positions that [`decode`] needs.
+/// Positions that [`decode`] needs, and tokens of a text: one more than it feeds to the model.
 pub fn context(prompt: usize, tokens: usize) -> usize {
-    prompt + WARM_UP + tokens
+    prompt + WARM_UP + tokens + 1
 }
 
 /// The ceiling that leaves a window of `window` bytes.

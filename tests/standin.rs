@@ -86,7 +86,9 @@ fn a_bound_is_below_what_is_read(standin: &Loaded) {
     let [small, large] = [30, 60].map(|percent| {
         let window = (dense + experts) * percent / 100;
         let ram = measure::ceiling_for_window(standin, &base, window).unwrap();
-        let decoding = measure::decode(standin, &Options { ram, ..base }, PROMPT, STEPS).unwrap();
+        let decoding =
+            measure::decode(standin, &Options { ram, ..base }, &measure::Course::Likeliest { prompt: PROMPT }, STEPS)
+                .unwrap();
         let least = decoding.least(&standin.map);
         let read = decoding.experts.bytes as f64 / STEPS as f64;
         eprintln!("{percent} %: {read:.0} bytes of experts read per token, {least:?}, {:?}", decoding.experts);

@@ -165,7 +165,10 @@ impl Budget {
 
     /// What the process will hold at most, the reserve included.
     pub fn total(&self) -> u64 {
-        self.needs.fixed() + self.chunk as u64 * self.needs.activations_per_token + self.tables + self.frames as u64 * cost(self.frame_len)
+        self.needs.fixed()
+            + self.chunk as u64 * self.needs.activations_per_token
+            + self.tables
+            + self.frames as u64 * cost(self.frame_len)
     }
 }
 

@@ -260,6 +260,10 @@ pub(crate) struct BenchArgs {
     /// Tokens of the prompt before [default: 8; with --resident 512].
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) prompt_tokens: Option<u32>,
+    /// Decode the tokens of this text instead of those that the model likes best: of a mixture of experts, what a real text asks
+    /// for.
+    #[arg(long, value_name = "FILE", conflicts_with = "resident")]
+    pub(crate) text: Option<PathBuf>,
     /// Measure the kernels with all weights in memory instead: a prompt, and decoding behind each of --contexts.
     #[arg(long, conflicts_with_all = ["windows", "ram"])]
     pub(crate) resident: bool,

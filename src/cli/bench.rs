@@ -1,15 +1,18 @@
 //! `forebay bench`
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
-use forebay::infer::open::{OpenError, Options, divide};
-use forebay::measure::{Decoding, Least, bound, ceiling_for_window, context, decode, flash_rate, median};
+use forebay::infer::open::{Loaded, OpenError, Options, divide};
+use forebay::infer::tokenizer::EncodeOptions;
+use forebay::measure::{Course, Decoding, Least, bound, ceiling_for_window, context, decode, flash_rate, median};
 use forebay::pager::{Nanos, SystemClock};
 use forebay::prefetch::ExpertStats;
 use serde::Serialize;
 
 use super::args::BenchArgs;
 use super::engine::check_at_hand;
+use super::run::read;
 use super::{Failure, resident, show};
 
 /// Bytes of flash read to measure it: as many as a token streams, but enough that a throttle's credit is spent, and no more than
@@ -91,6 +94,11 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
     let loaded = args.engine.load()?;
     let (prompt, tokens) = (args.prompt_tokens.unwrap_or(8) as usize, args.n as usize);
     let options = args.engine.options(context(prompt, tokens), Some(prompt))?;
+    let text = args.text.as_deref().map(|path| text(path, &loaded, context(prompt, tokens))).transpose()?;
+    let course = match &text {
+        Some(tokens) => Course::Text { tokens, prompt },
+        None => Course::Likeliest { prompt },
+    };
     let streamed = loaded.map.streamed_bytes();
     let (dense, experts) = loaded.map.dense_and_expert_bytes();
     let rams = match args.engine.ram {
@@ -109,7 +117,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
     let bar = show::count_bar("measuring", u64::from(args.rounds) * (rams.len() as u64 + 1));
     let mut samples: Vec<Vec<Sample>> = rams.iter().map(|_| Vec::new()).collect();
     for _ in 0..args.rounds {
-        let resident = if fits { Some(decode(&loaded, &unlimited, prompt, tokens)?) } else { None };
+        let resident = if fits { Some(decode(&loaded, &unlimited, &course, tokens)?) } else { None };
         let resident = resident.map(|decoding| decoding.per_token.as_secs_f64());
         bar.inc(1);
         for (&ram, samples) in rams.iter().zip(&mut samples) {
@@ -119,7 +127,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
             let probe = streamed.clamp(*PROBE.start(), *PROBE.end());
             let rate = || flash_rate(&loaded.gguf.files, &at, frame_len, probe, &SystemClock::new());
             let before = rate()?;
-            let decoding = decode(&loaded, &at, prompt, tokens)?;
+            let decoding = decode(&loaded, &at, &course, tokens)?;
             let rate = (before + rate()?) / 2.0;
             samples.push(Sample { least: decoding.least(&loaded.map), decoding, rate, resident });
             bar.inc(1);
@@ -142,6 +150,18 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
         windows: samples.iter().map(|samples| row(samples, dense + experts)).collect(),
     };
     if args.json { show::json(&report) } else { table(&report) }
+}
+
+/// The first tokens of a file.
+fn text(path: &Path, loaded: &Loaded, tokens: usize) -> Result<Vec<u32>, Failure> {
+    let text = read(path)?;
+    let mut all = loaded.tokenizer.encode(&text, EncodeOptions { add_special: true, parse_special: true });
+    if all.len() < tokens {
+        let problem = format!("--text: {} has {} tokens, and {tokens} are wanted", path.display(), all.len());
+        return Err(Failure::Usage(problem));
+    }
+    all.truncate(tokens);
+    Ok(all)
 }
 
 impl Sample {

@@ -90,7 +90,7 @@ fn prompt_tokens(args: &RunArgs, loaded: &Loaded) -> Result<Vec<u32>, Failure> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the command line reads the prompt's file")]
-fn read(path: &Path) -> Result<String, Failure> {
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let at = |source| Failure::Io { what: path.display().to_string(), source };
     if path == Path::new("-") {
         let mut text = String::new();
