@@ -5,18 +5,19 @@ use std::path::Path;
 
 use forebay::infer::budget::Budget;
 use forebay::infer::chat::{ChatError, ChatTemplate, Message};
-use forebay::infer::generate::{Finish, GenerateError, Generated, Limits, Listener, generate};
+use forebay::infer::generate::{self, Finish, GenerateError, Generated, Limits, Listener, Prompt};
 use forebay::infer::open::Loaded;
 use forebay::infer::sampler::{Sampler, SamplerParams};
 use forebay::infer::stream::TextStream;
 use forebay::infer::tokenizer::EncodeOptions;
 use forebay::machine;
-use forebay::pager::Choice;
+use forebay::pager::{Choice, Nanos};
 use forebay::prefetch::ExpertStats;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::args::{RunArgs, SamplingArgs};
+use super::prompt_cache::PromptCache;
 use super::{Failure, engine, show, trace};
 
 /// What `--json` prints, and `--stats` tells.
@@ -26,8 +27,11 @@ struct Report {
     tokens: Vec<u32>,
     finish: &'static str,
     prompt_tokens: usize,
+    /// Of these, the ones that the prompt cache had.
+    prompt_reused: usize,
     prompt_s: f64,
     decode_s: f64,
+    /// Of the others.
     prompt_tokens_per_s: f64,
     decode_tokens_per_s: f64,
     seed: u64,
@@ -95,9 +99,20 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(path) = &args.trace_out {
         engine.record_routes(Some(trace::create(path, &loaded, prompt.len())?));
     }
+    let cache = args.prompt_cache.as_deref().map(|path| PromptCache::open(path, &loaded, &mut engine)).transpose()?;
+    let known = cache.as_ref().map(|cache| cache.restore(&mut engine, &prompt)).transpose()?;
+    let reused = known.map_or(0, |known| known.tokens);
+
     let mut printer = Printer::new(!args.json);
-    let limits = Limits { tokens: args.n as usize, ignore_eos: args.ignore_eos, seen: 0 };
-    let written = generate(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, &prompt, limits, &mut printer)?;
+    let to_read = Prompt { tokens: &prompt, known: reused, seen: 0 };
+    let prompt_time = generate::read(&mut engine, &mut sampler, to_read, &mut printer)?;
+    // The prompt was read, and its text is to come, whatever becomes of the file.
+    let saved = match (cache, known) {
+        (Some(cache), Some(known)) if !known.complete => cache.save(&engine, &prompt),
+        _ => Ok(()),
+    };
+    let limits = Limits { tokens: args.n as usize, ignore_eos: args.ignore_eos };
+    let written = generate::write(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, limits, &mut printer)?;
     if let (Some(path), Some(recorder)) = (&args.trace_out, engine.record_routes(None)) {
         recorder.finish().map_err(|source| trace::failure(path, source))?;
     }
@@ -108,11 +123,15 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
         show::line("")?;
         tell_if_cut(written.finish, args.n, context);
     }
-    let report = report(printer.text, prompt.len(), params.seed, written, &budget, &choice);
+    let read = Read { tokens: prompt.len(), reused, time: prompt_time };
+    let report = report(printer.text, read, params.seed, written, &budget, &choice);
     if args.stats {
         tell(&report);
     }
-    if args.json { show::json(&report) } else { Ok(()) }
+    if args.json {
+        show::json(&report)?;
+    }
+    saved
 }
 
 /// Says so when the text was cut off, and what allows more.
@@ -211,7 +230,7 @@ impl Printer {
 
 impl Listener for Printer {
     fn prompt(&mut self, done: usize, total: usize) {
-        let bar = self.bar.get_or_insert_with(|| show::count_bar("prompt", total as u64));
+        let bar = self.bar.get_or_insert_with(|| show::prompt_bar(done as u64, total as u64));
         bar.set_position(done as u64);
         if done == total {
             bar.finish_and_clear();
@@ -230,18 +249,27 @@ impl Listener for Printer {
     }
 }
 
-fn report(text: String, prompt: usize, seed: u64, w: Generated, budget: &Budget, choice: &Choice) -> Report {
-    let (prompt_s, decode_s) = (w.prompt_time.as_secs_f64(), w.decode_time.as_secs_f64());
+/// What became of the prompt.
+struct Read {
+    tokens: usize,
+    reused: usize,
+    time: Nanos,
+}
+
+fn report(text: String, prompt: Read, seed: u64, w: Generated, budget: &Budget, choice: &Choice) -> Report {
+    let (prompt_s, decode_s) = (prompt.time.as_secs_f64(), w.decode_time.as_secs_f64());
+    let rate = |tokens: usize, seconds: f64| if tokens == 0 { 0.0 } else { tokens as f64 / seconds };
     let stats = &w.decode_stats;
     let passes = w.decode_passes.max(1);
     Report {
         text,
         finish: w.finish.name(),
-        prompt_tokens: prompt,
+        prompt_tokens: prompt.tokens,
+        prompt_reused: prompt.reused,
         prompt_s,
         decode_s,
-        prompt_tokens_per_s: prompt as f64 / prompt_s,
-        decode_tokens_per_s: if w.decode_passes == 0 { 0.0 } else { w.decode_passes as f64 / decode_s },
+        prompt_tokens_per_s: rate(prompt.tokens - prompt.reused, prompt_s),
+        decode_tokens_per_s: rate(w.decode_passes, decode_s),
         seed,
         memory: Memory {
             ceiling: budget.ceiling,
@@ -291,7 +319,14 @@ fn experts(stats: &ExpertStats, passes: usize) -> Option<Experts> {
 fn tell(r: &Report) {
     let (m, f) = (&r.memory, &r.flash);
     eprintln!();
-    eprintln!("prompt   {} tokens in {:.2} s: {:.2} tokens/s", r.prompt_tokens, r.prompt_s, r.prompt_tokens_per_s);
+    let reused = match r.prompt_reused {
+        0 => String::new(),
+        reused => format!(", {reused} of them from the prompt cache, the others"),
+    };
+    eprintln!(
+        "prompt   {} tokens{reused} in {:.2} s: {:.2} tokens/s",
+        r.prompt_tokens, r.prompt_s, r.prompt_tokens_per_s
+    );
     eprintln!(
         "decode   {} tokens in {:.2} s: {:.2} tokens/s ({})",
         r.tokens.len(),
