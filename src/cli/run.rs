@@ -319,14 +319,11 @@ fn experts(stats: &ExpertStats, passes: usize) -> Option<Experts> {
 fn tell(r: &Report) {
     let (m, f) = (&r.memory, &r.flash);
     eprintln!();
-    let reused = match r.prompt_reused {
-        0 => String::new(),
-        reused => format!(", {reused} of them from the prompt cache, the others"),
+    let tokens = match r.prompt_reused {
+        0 => format!("{} tokens", r.prompt_tokens),
+        reused => format!("{} tokens and {reused} from the prompt cache", r.prompt_tokens - reused),
     };
-    eprintln!(
-        "prompt   {} tokens{reused} in {:.2} s: {:.2} tokens/s",
-        r.prompt_tokens, r.prompt_s, r.prompt_tokens_per_s
-    );
+    eprintln!("prompt   {tokens} in {:.2} s: {:.2} tokens/s", r.prompt_s, r.prompt_tokens_per_s);
     eprintln!(
         "decode   {} tokens in {:.2} s: {:.2} tokens/s ({})",
         r.tokens.len(),
