@@ -16,9 +16,8 @@ use forebay_prefetch::{Lookahead, PolicyKind};
     version,
     after_help = "Results go to standard output, everything else to standard error.\n\
         Exit codes: 0 done; 1 something failed while running; 2 the command line is wrong; 3 the ceiling (--ram) or the \
-        context is too small; 4 the model file (or trace, or prompt cache) is damaged or of a kind that is not supported, or the prompt cache is \
-        of another model; 5 the flash failed to \
-        deliver; 6 a model could not be fetched.\n\
+        context is too small; 4 the model file (or trace, or prompt cache) is damaged or of a kind that is not supported, or \
+        the prompt cache is of another model; 5 the flash failed to deliver; 6 a model could not be fetched.\n\
         FOREBAY_LOG sets what is logged (warn, info, debug; default warn), FOREBAY_CACHE where fetched models are kept."
 )]
 pub(crate) struct Cli {

@@ -6,7 +6,7 @@ use std::path::Path;
 use forebay::infer::budget::Budget;
 use forebay::infer::chat::{ChatError, ChatTemplate, Message};
 use forebay::infer::generate::{self, Finish, GenerateError, Generated, Limits, Listener, Prompt};
-use forebay::infer::open::Loaded;
+use forebay::infer::open::{Loaded, SystemEngine};
 use forebay::infer::sampler::{Sampler, SamplerParams};
 use forebay::infer::stream::TextStream;
 use forebay::infer::tokenizer::EncodeOptions;
@@ -101,20 +101,8 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(path) = &args.trace_out {
         engine.record_routes(Some(trace::create(path, &loaded, prompt.len())?));
     }
-    let begin = engine.now();
-    let cache = args.prompt_cache.as_deref().map(|path| PromptCache::open(path, &loaded, &mut engine)).transpose()?;
-    let known = cache.as_ref().map(|cache| cache.restore(&mut engine, &prompt)).transpose()?;
-    let reused = known.map_or(0, |known| known.tokens);
-    let reuse_time = engine.now() - begin;
-
     let mut printer = Printer::new(!args.json);
-    let to_read = Prompt { tokens: &prompt, known: reused, seen: 0 };
-    let prompt_time = generate::read(&mut engine, &mut sampler, to_read, &mut printer)?;
-    // The prompt was read, and its text is to come, whatever becomes of the file.
-    let saved = match (cache, known) {
-        (Some(cache), Some(known)) if !known.complete => cache.save(&engine, &prompt),
-        _ => Ok(()),
-    };
+    let read = read_prompt(&args, &loaded, &mut engine, &mut sampler, &prompt, &mut printer)?;
     let limits = Limits { tokens: args.n as usize, ignore_eos: args.ignore_eos };
     let written = generate::write(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, limits, &mut printer)?;
     if let (Some(path), Some(recorder)) = (&args.trace_out, engine.record_routes(None)) {
@@ -127,15 +115,49 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
         show::line("")?;
         tell_if_cut(written.finish, args.n, context);
     }
-    let read = Read { tokens: prompt.len(), reused, reuse_time, time: prompt_time };
-    let report = report(printer.text, read, params.seed, written, &budget, &choice);
+    let report = report(printer.text, &read, params.seed, written, &budget, &choice);
     if args.stats {
         tell(&report);
     }
     if args.json {
         show::json(&report)?;
     }
-    saved
+    read.saved
+}
+
+/// What became of the prompt.
+struct Read {
+    tokens: usize,
+    /// Of these, the ones that the prompt cache had.
+    reused: usize,
+    reuse_time: Nanos,
+    /// For the others.
+    time: Nanos,
+    /// Whether the prompt cache could be written. The text is to come, whatever becomes of that file.
+    saved: Result<(), Failure>,
+}
+
+/// Brings the prompt into the context: what the prompt cache has from there, the rest by way of the layers.
+fn read_prompt(
+    args: &RunArgs,
+    loaded: &Loaded,
+    engine: &mut SystemEngine,
+    sampler: &mut Sampler,
+    prompt: &[u32],
+    printer: &mut Printer,
+) -> Result<Read, Failure> {
+    let begin = engine.now();
+    let cache = args.prompt_cache.as_deref().map(|path| PromptCache::open(path, loaded, engine)).transpose()?;
+    let known = cache.as_ref().map(|cache| cache.restore(engine, prompt)).transpose()?;
+    let reused = known.map_or(0, |known| known.tokens);
+    let reuse_time = engine.now() - begin;
+    let time = generate::read(engine, sampler, Prompt { tokens: prompt, known: reused, seen: 0 }, printer)?;
+    // Now: the sampler is about to change the logits.
+    let saved = match (cache, known) {
+        (Some(cache), Some(known)) if !known.complete => cache.save(engine, prompt),
+        _ => Ok(()),
+    };
+    Ok(Read { tokens: prompt.len(), reused, reuse_time, time, saved })
 }
 
 /// Says so when the text was cut off, and what allows more.
@@ -253,15 +275,7 @@ impl Listener for Printer {
     }
 }
 
-/// What became of the prompt.
-struct Read {
-    tokens: usize,
-    reused: usize,
-    reuse_time: Nanos,
-    time: Nanos,
-}
-
-fn report(text: String, prompt: Read, seed: u64, w: Generated, budget: &Budget, choice: &Choice) -> Report {
+fn report(text: String, prompt: &Read, seed: u64, w: Generated, budget: &Budget, choice: &Choice) -> Report {
     let (prompt_s, decode_s) = (prompt.time.as_secs_f64(), w.decode_time.as_secs_f64());
     let rate = |tokens: usize, seconds: f64| if tokens == 0 { 0.0 } else { tokens as f64 / seconds };
     let stats = &w.decode_stats;
