@@ -17,6 +17,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// A small model with made-up weights.
+fn fixture(name: &str) -> String {
+    format!("{}/tests/golden/arch/{name}.gguf", env!("CARGO_MANIFEST_DIR"))
+}
+
 #[track_caller]
 fn fails(args: &[&str], code: i32, message: &str) {
     let output = forebay(args);
@@ -169,6 +174,132 @@ fn inspect_and_plan_speak_json() {
     assert_eq!(in_8_bits["kv_type"], "q8_0");
     assert_eq!(in_8_bits["kv_cache"].as_u64().unwrap() * 32, of("kv_cache") * 17);
     assert!(in_8_bits["window"].as_u64().unwrap() > of("window"));
+}
+
+#[test]
+fn a_prompt_cache_spares_the_prompt_and_changes_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompt.cache");
+    let cache = file.to_str().unwrap();
+    let run = |model: &str, prompt: &str, more: &[&str]| -> Value {
+        let output = forebay(&[&["run", &fixture(model), "--raw", "-n", "8", "--json", "-p", prompt], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "nothing to complain of");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    // A first prompt, the same, one that goes on, a part of it, another beginning like it, another model's own.
+    let tokens = |prompt: &str| run("llama-gqa", prompt, &[])["prompt_tokens"].as_u64().unwrap();
+    let (short, long) = (tokens("0123 4567"), tokens("0123 4567 89"));
+    let steps = [
+        ("0123 4567", 0, true),
+        ("0123 4567", short, false),
+        ("0123 4567 89", short, true),
+        ("0123 4567", short - 1, false),
+        ("0123 4567 89", long, false),
+    ];
+    for (prompt, reused, written) in steps {
+        let before = std::fs::read(&file).ok();
+        let with = run("llama-gqa", prompt, &["--prompt-cache", cache]);
+        assert_eq!(with["prompt_reused"], reused, "{prompt}");
+        assert_eq!(before != std::fs::read(&file).ok(), written, "{prompt}");
+        let without = run("llama-gqa", prompt, &[]);
+        assert_eq!(without["prompt_reused"], 0);
+        for key in ["text", "tokens", "prompt_tokens"] {
+            assert_eq!(with[key], without[key], "{prompt}: {key}");
+        }
+    }
+    let stats = forebay(&[
+        "run",
+        &fixture("llama-gqa"),
+        "--raw",
+        "-n",
+        "1",
+        "-p",
+        "0123 4567",
+        "--stats",
+        "--prompt-cache",
+        cache,
+    ]);
+    let stderr = text(&stats.stderr);
+    assert!(stderr.contains("prompt   1 tokens in "), "{stderr}");
+    assert!(stderr.contains(&format!("         {} tokens from the prompt cache in ", short - 1)), "{stderr}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "no other file is left");
+}
+
+#[test]
+fn a_prompt_cache_that_does_not_fit_is_refused_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let cache = path("prompt.cache");
+    let (llama, gemma) = (fixture("llama-gqa"), fixture("gemma3"));
+    let run = |model| ["run", model, "--raw", "-n", "1", "-p", "0123", "--prompt-cache"];
+    assert!(forebay(&[&run(&llama)[..], &[&cache]].concat()).status.success());
+    let whole = std::fs::read(&cache).unwrap();
+    let refused = |args: &[&str], code: i32, message: &str| {
+        fails(args, code, message);
+        assert!(!args.contains(&&cache[..]) || std::fs::read(&cache).unwrap() == whole, "it is as it was");
+    };
+    let of = |what: &str| format!("forebay: {cache}: {what}\n");
+    refused(&[&run(&gemma)[..], &[&cache]].concat(), 4, &of("the context was saved with another model"));
+    refused(
+        &[&run(&llama)[..], &[&cache, "--kv-type", "q8_0"]].concat(),
+        4,
+        &of("the context was saved with a KV cache in f16, and this one is in q8_0"),
+    );
+    let damaged = path("damaged.cache");
+    for (bytes, message) in [
+        (&whole[..whole.len() - 1], "damaged.cache: the saved context is cut off\n"),
+        (&[&whole[..whole.len() - 1], &[!whole[whole.len() - 1]]].concat(), "is damaged: its digest does not fit\n"),
+        (b"some other file", "damaged.cache: this is no saved context of forebay\n"),
+    ] {
+        std::fs::write(&damaged, bytes).unwrap();
+        refused(&[&run(&llama)[..], &[&damaged]].concat(), 4, message);
+        assert_eq!(std::fs::read(&damaged).unwrap(), bytes, "it may be a file of someone else");
+    }
+    refused(&[&run(&llama)[..], &[&path("no/such/folder")]].concat(), 1, "no/such: ");
+    refused(&[&run(&llama)[..], &[folder.path().to_str().unwrap()]].concat(), 1, ": not a file\n");
+    refused(&[&run(&llama)[..], &[&cache, "--trace-out", &path("x.csv")]].concat(), 2, "cannot be used with");
+    refused(&[&run(&llama)[..], &[&cache, "--ctx", "2"]].concat(), 3, "the context of 2 tokens is full: 0 are in it");
+}
+
+#[test]
+fn a_prompt_cache_that_cannot_be_written_costs_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    // As long as a name can be: there is no longer one for the file that is not yet complete.
+    let cache = folder.path().join("n".repeat(255));
+    let base = ["run", &fixture("llama-gqa"), "--raw", "-n", "8", "-p", "0123"];
+    let without = forebay(&base);
+    let output = forebay(&[&base[..], &["--prompt-cache", cache.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, without.stdout);
+    assert!(text(&output.stderr).contains("nnn: File name too long"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn the_ceiling_holds_while_a_prompt_is_saved_and_restored() {
+    if common::model("smollm2-135m-instruct").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("prompt.cache");
+    let prompt = "Count the stars. ".repeat(150);
+    let base = ["run", "-n", "4", "--ram", "80MiB", "--json", "-p", &prompt];
+    let report = |more: &[&str]| -> Value {
+        let output = forebay(&[&base[..], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let expected = report(&[]);
+    for reused in [0, expected["prompt_tokens"].as_u64().unwrap()] {
+        let report = report(&["--prompt-cache", cache.to_str().unwrap()]);
+        assert_eq!(report["prompt_reused"], reused);
+        assert_eq!(report["tokens"], expected["tokens"]);
+        let peak = report["memory"]["peak_resident"].as_u64().unwrap();
+        assert!(peak <= 80 << 20, "{} KiB", peak >> 10);
+    }
+    // A second copy in memory would not have fitted.
+    assert!(std::fs::metadata(&cache).unwrap().len() > 8 << 20);
 }
 
 #[test]

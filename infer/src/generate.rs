@@ -1,4 +1,4 @@
-//! From prompt tokens to text: the loop around the forward pass.
+//! From prompt tokens to text: the loop around the forward pass. [`read()`] a prompt, then [`write()`] what follows.
 
 use forebay_pager::{Clock, Nanos, Stats, Storage};
 use forebay_prefetch::{ExpertStats, PassExperts};
@@ -57,6 +57,18 @@ pub struct Chunk {
     pub experts: PassExperts,
 }
 
+/// Tokens to be continued.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompt<'a> {
+    /// All of them.
+    pub tokens: &'a [u32],
+    /// How many of the first ones are in the context already; if all are, the logits after the last one must be there, too.
+    pub known: usize,
+    /// How many of the first ones the sampler has seen already: in a conversation the last token of the last answer, which was
+    /// sampled and not fed back.
+    pub seen: usize,
+}
+
 /// What was written, and how long it took.
 #[derive(Debug, Clone)]
 pub struct Generated {
@@ -64,11 +76,7 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
-    /// The chunks of the prompt.
-    pub prompt_chunks: Vec<Chunk>,
-    /// Time until the logits after the prompt.
-    pub prompt_time: Nanos,
-    /// Time from there to the end.
+    /// Time from the logits after the prompt to the end.
     pub decode_time: Nanos,
     /// Passes through the layers in that time: one less than the tokens, whose last is not fed back.
     pub decode_passes: usize,
@@ -80,7 +88,7 @@ pub struct Generated {
 
 /// Who listens while text is written.
 pub trait Listener {
-    /// `done` of the prompt's `total` tokens are through the layers.
+    /// `done` of the prompt's `total` tokens are in the context: told before the first pass, and after each.
     fn prompt(&mut self, done: usize, total: usize);
 
     /// A piece of text: whole characters, free of stop strings. `false` stops.
@@ -94,44 +102,68 @@ pub struct Limits {
     pub tokens: usize,
     /// Go on after the end-of-text token.
     pub ignore_eos: bool,
-    /// Tokens at the beginning of the prompt that the sampler has seen already: in a conversation the last token of the last
-    /// answer, which was sampled and not fed back.
-    pub seen: usize,
 }
 
 /// Bytes of a token's text, nearly always; a longer one costs an allocation.
 const LONGEST_PIECE: usize = 256;
 
-/// Feeds `prompt` and writes what follows. The last token written is not fed back, so that a conversation can go on from the
-/// engine's position. Whatever the result, `stream` is as new afterwards.
+/// What reading a prompt took.
+#[derive(Debug, Clone)]
+pub struct PromptRead {
+    /// Time until the logits after the prompt.
+    pub time: Nanos,
+    /// The chunks in which it went through the layers.
+    pub chunks: Vec<Chunk>,
+}
+
+/// Takes what is not yet known of a prompt through the layers, and shows all of it to the sampler.
 ///
 /// # Errors
-/// When the prompt is empty or does not fit the context, the weights cannot be read, or the logits are not numbers.
-pub fn generate<S: Storage, C: Clock>(
+/// When the prompt is empty or does not fit the context, or the weights cannot be read.
+///
+/// # Panics
+/// When more is known than there is.
+pub fn read<S: Storage, C: Clock>(
+    engine: &mut Engine<S, C>,
+    sampler: &mut Sampler,
+    prompt: Prompt<'_>,
+    listener: &mut impl Listener,
+) -> Result<PromptRead, GenerateError> {
+    let Prompt { tokens, known, seen } = prompt;
+    if tokens.is_empty() {
+        return Err(GenerateError::EmptyPrompt);
+    }
+    let begin = engine.now();
+    let (mut chunks, mut before) = (Vec::new(), 0);
+    if known < tokens.len() {
+        listener.prompt(known, tokens.len());
+        engine.forward(&tokens[known..], |Progress { done, experts }| {
+            chunks.push(Chunk { tokens: done - before, experts });
+            before = done;
+            listener.prompt(known + done, tokens.len());
+        })?;
+    }
+    for &token in tokens.iter().skip(seen) {
+        sampler.accept(token);
+    }
+    Ok(PromptRead { time: engine.now() - begin, chunks })
+}
+
+/// Writes what follows a prompt, of which the logits are there. The last token written is not fed back, so that a conversation
+/// can go on from the engine's position. Whatever the result, `stream` is as new afterwards.
+///
+/// # Errors
+/// When the weights cannot be read, or the logits are not numbers.
+pub fn write<S: Storage, C: Clock>(
     engine: &mut Engine<S, C>,
     tokenizer: &Tokenizer,
     sampler: &mut Sampler,
     stream: &mut TextStream,
-    prompt: &[u32],
     limits: Limits,
     listener: &mut impl Listener,
 ) -> Result<Generated, GenerateError> {
-    if prompt.is_empty() {
-        return Err(GenerateError::EmptyPrompt);
-    }
     let begin = engine.now();
-    let mut prompt_chunks = Vec::new();
-    let mut before = 0;
-    engine.forward(prompt, |Progress { done, experts }| {
-        prompt_chunks.push(Chunk { tokens: done - before, experts });
-        before = done;
-        listener.prompt(done, prompt.len());
-    })?;
-    for &token in prompt.iter().skip(limits.seen) {
-        sampler.accept(token);
-    }
-    let prompt_done = engine.now();
-    let _ = take_stats(engine);
+    let _ = take_stats(engine); // Those of the prompt.
 
     let room = engine.context() - engine.position() + 1; // The last token need not fit.
     let mut tokens = Vec::with_capacity(limits.tokens.min(room));
@@ -144,9 +176,7 @@ pub fn generate<S: Storage, C: Clock>(
     let (decode_stats, decode_experts) = take_stats(engine);
     Ok(Generated {
         finish: finish?,
-        prompt_chunks,
-        prompt_time: prompt_done - begin,
-        decode_time: engine.now() - prompt_done,
+        decode_time: engine.now() - begin,
         decode_passes: tokens.len().saturating_sub(1),
         decode_stats,
         decode_experts,

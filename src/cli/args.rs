@@ -17,8 +17,8 @@ use forebay_prefetch::{Lookahead, PolicyKind};
     version,
     after_help = "Results go to standard output, everything else to standard error.\n\
         Exit codes: 0 done; 1 something failed while running; 2 the command line is wrong; 3 the ceiling (--ram) or the \
-        context is too small; 4 the model file (or trace) is damaged or of a kind that is not supported; 5 the flash failed to \
-        deliver; 6 a model could not be fetched.\n\
+        context is too small; 4 the model file (or trace, or prompt cache) is damaged or of a kind that is not supported, or \
+        the prompt cache is of another model; 5 the flash failed to deliver; 6 a model could not be fetched.\n\
         FOREBAY_LOG sets what is logged (warn, info, debug; default warn), FOREBAY_CACHE where fetched models are kept."
 )]
 pub(crate) struct Cli {
@@ -191,6 +191,12 @@ pub(crate) struct RunArgs {
     /// Print statistics on standard error (`--help` tells what is counted).
     #[arg(long)]
     pub(crate) stats: bool,
+    /// Keep in FILE what the model makes of the prompt, and read only what FILE does not know of it. The text is the same. After
+    /// the prompt FILE is written anew, unless all of the prompt was in it. A prompt that goes on from the one in FILE reuses
+    /// all of that one; another that begins like it reuses the common beginning, but not of models with recurrent layers, nor
+    /// with sliding windows that have moved on. FILE contains the prompt, and belongs to the model and the type of the KV cache.
+    #[arg(long, value_name = "FILE", conflicts_with = "trace_out")]
+    pub(crate) prompt_cache: Option<PathBuf>,
     /// Record what the routers choose, as a routing trace that `forebay replay` reads.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_out: Option<PathBuf>,

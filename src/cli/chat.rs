@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
 
 use forebay::infer::chat::{ChatTemplate, Message};
-use forebay::infer::generate::{Limits, generate};
+use forebay::infer::generate::{self, Limits, Prompt};
 use forebay::infer::kernels::KvType;
 use forebay::infer::model::ModelMap;
 use forebay::infer::model::kv_bytes;
@@ -38,7 +38,8 @@ pub(crate) fn chat(args: ChatArgs) -> Result<(), Failure> {
 
     let mut messages: Vec<Message> = args.system.iter().map(|s| Message::new("system", s)).collect();
     let mut known: Vec<u32> = Vec::new(); // The tokens in the engine's context.
-    let mut limits = Limits { tokens: args.n as usize, ignore_eos: false, seen: 0 };
+    let mut seen = 0; // Of what is fed next, the sampler's.
+    let limits = Limits { tokens: args.n as usize, ignore_eos: false };
     while let Some(line) = ask(context)? {
         messages.push(Message::new("user", line));
         let mut tokens = loaded.tokenizer.encode_chat(&template.render(&messages, true)?);
@@ -62,17 +63,19 @@ pub(crate) fn chat(args: ChatArgs) -> Result<(), Failure> {
                 engine.clear();
                 sampler.forget();
                 known.clear();
-                limits.seen = 0;
+                seen = 0;
                 &tokens[..]
             }
         };
         let mut printer = Printer::new(true);
-        let written = generate(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, new, limits, &mut printer)?;
+        let prompt = Prompt { tokens: new, known: 0, seen };
+        generate::read(&mut engine, &mut sampler, prompt, &mut printer)?;
+        let written = generate::write(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, limits, &mut printer)?;
         show::line("")?;
         tell_if_cut(written.finish, args.n, context);
         known.extend_from_slice(new);
         // The last token was written but not fed back: it comes first in what is fed next.
-        limits.seen = usize::from(!written.tokens.is_empty());
+        seen = usize::from(!written.tokens.is_empty());
         known.extend_from_slice(&written.tokens[..written.tokens.len().saturating_sub(1)]);
         messages.push(Message::new("assistant", printer.text));
         if let Some(failure) = printer.failure {

@@ -7,6 +7,7 @@ mod engine;
 mod fetch;
 mod inspect;
 mod plan;
+mod prompt_cache;
 mod replay;
 mod report;
 mod resident;
@@ -23,7 +24,7 @@ use forebay::catalogue::FetchError;
 use forebay::infer::chat::ChatError;
 use forebay::infer::generate::GenerateError;
 use forebay::infer::gguf::ErrorKind;
-use forebay::infer::model::EngineError;
+use forebay::infer::model::{EngineError, SavedError};
 use forebay::infer::open::OpenError;
 use forebay::infer::sampler::SamplerError;
 use forebay::measure::MeasureError;
@@ -47,6 +48,8 @@ pub(crate) enum Failure {
     Measure(#[from] MeasureError),
     #[error("{}: {source}", path.display())]
     Trace { path: PathBuf, source: TraceError },
+    #[error("{}: {source}", path.display())]
+    PromptCache { path: PathBuf, source: SavedError },
     #[error("{} of memory would be used, and {} are at hand: give a smaller ceiling with --ram", show::size(*needed), show::size(*at_hand))]
     NoMemory { needed: u64, at_hand: u64 },
     #[error("{0}")]
@@ -76,7 +79,8 @@ impl Failure {
             Failure::Measure(MeasureError::Probe(_)) => 5,
             Failure::Fetch(_) => 6,
             Failure::Trace { source: TraceError::Io { .. }, .. } => 1,
-            Failure::Trace { .. } => 4,
+            Failure::PromptCache { source: SavedError::Io(_), .. } => 1,
+            Failure::Trace { .. } | Failure::PromptCache { .. } => 4,
             Failure::NoMemory { .. } => 3,
             Failure::Usage(_) | Failure::Sampler(_) => 2,
             Failure::Generate(_)

@@ -1,9 +1,9 @@
 //! What a run cost: `--json` and `--stats`.
 
 use forebay::infer::budget::Budget;
-use forebay::infer::generate::{Chunk, Generated};
+use forebay::infer::generate::{Chunk, Generated, PromptRead};
 use forebay::machine;
-use forebay::pager::Choice;
+use forebay::pager::{Choice, Nanos};
 use forebay::prefetch::{ExpertStats, PassExperts};
 use serde::Serialize;
 
@@ -16,6 +16,11 @@ pub(crate) struct Report {
     tokens: Vec<u32>,
     finish: &'static str,
     prompt_tokens: usize,
+    /// Of these, the ones that the prompt cache had.
+    prompt_reused: usize,
+    /// Time that this took.
+    prompt_reuse_s: f64,
+    /// Time that the others took.
     prompt_s: f64,
     decode_s: f64,
     prompt_tokens_per_s: f64,
@@ -102,9 +107,27 @@ struct PromptChunk {
     most_reads: u8,
 }
 
-/// The report of a run that wrote `text` after a prompt of `prompt` tokens.
-pub(crate) fn report(text: String, prompt: usize, seed: u64, w: Generated, budget: &Budget, choice: &Choice) -> Report {
-    let (prompt_s, decode_s) = (w.prompt_time.as_secs_f64(), w.decode_time.as_secs_f64());
+/// What became of the prompt.
+pub(crate) struct Prompted {
+    pub(crate) tokens: usize,
+    /// Of these, the ones that the prompt cache had.
+    pub(crate) reused: usize,
+    pub(crate) reuse_time: Nanos,
+    /// The others.
+    pub(crate) read: PromptRead,
+}
+
+/// The report of a run that wrote `text` after a prompt.
+pub(crate) fn report(
+    text: String,
+    prompt: &Prompted,
+    seed: u64,
+    w: Generated,
+    budget: &Budget,
+    choice: &Choice,
+) -> Report {
+    let (prompt_s, decode_s) = (prompt.read.time.as_secs_f64(), w.decode_time.as_secs_f64());
+    let rate = |tokens: usize, seconds: f64| if tokens == 0 { 0.0 } else { tokens as f64 / seconds };
     let stats = &w.decode_stats;
     let passes = w.decode_passes.max(1);
     let missed = stats.bytes_read.saturating_sub(stats.bytes_wasted);
@@ -113,13 +136,15 @@ pub(crate) fn report(text: String, prompt: usize, seed: u64, w: Generated, budge
     Report {
         text,
         finish: w.finish.name(),
-        prompt_tokens: prompt,
+        prompt_tokens: prompt.tokens,
+        prompt_reused: prompt.reused,
+        prompt_reuse_s: prompt.reuse_time.as_secs_f64(),
         prompt_s,
         decode_s,
-        prompt_tokens_per_s: prompt as f64 / prompt_s,
-        decode_tokens_per_s: if w.decode_passes == 0 { 0.0 } else { w.decode_passes as f64 / decode_s },
+        prompt_tokens_per_s: rate(prompt.tokens - prompt.reused, prompt_s),
+        decode_tokens_per_s: rate(w.decode_passes, decode_s),
         seed,
-        prompt_experts: prompt_experts(&w.prompt_chunks),
+        prompt_experts: prompt_experts(&prompt.read.chunks),
         memory: Memory {
             ceiling: budget.ceiling,
             window: budget.window(),
@@ -194,10 +219,11 @@ impl Report {
 
     fn tell_speed(&self) {
         eprintln!();
-        eprintln!(
-            "prompt   {} tokens in {:.2} s: {:.2} tokens/s",
-            self.prompt_tokens, self.prompt_s, self.prompt_tokens_per_s
-        );
+        let read = self.prompt_tokens - self.prompt_reused;
+        eprintln!("prompt   {read} tokens in {:.2} s: {:.2} tokens/s", self.prompt_s, self.prompt_tokens_per_s);
+        if self.prompt_reused > 0 {
+            eprintln!("         {} tokens from the prompt cache in {:.2} s", self.prompt_reused, self.prompt_reuse_s);
+        }
         if let Some(p) = &self.prompt_experts {
             eprintln!(
                 "         {} chunks: {} experts needed, {} read; most reads of one expert in a chunk: {}",

@@ -4,8 +4,8 @@ use std::io::Read as _;
 use std::path::Path;
 
 use forebay::infer::chat::{ChatError, ChatTemplate, Message};
-use forebay::infer::generate::{Finish, GenerateError, Limits, Listener, generate};
-use forebay::infer::open::Loaded;
+use forebay::infer::generate::{self, Finish, GenerateError, Limits, Listener, Prompt};
+use forebay::infer::open::{Loaded, SystemEngine};
 use forebay::infer::sampler::{Sampler, SamplerParams};
 use forebay::infer::stream::TextStream;
 use forebay::infer::tokenizer::EncodeOptions;
@@ -13,7 +13,8 @@ use forebay::machine;
 use indicatif::ProgressBar;
 
 use super::args::{RunArgs, SamplingArgs};
-use super::report::report;
+use super::prompt_cache::PromptCache;
+use super::report::{Prompted, report};
 use super::{Failure, engine, show, trace};
 
 pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
@@ -31,8 +32,9 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
         engine.record_routes(Some(trace::create(path, &loaded, prompt.len())?));
     }
     let mut printer = Printer::new(!args.json);
-    let limits = Limits { tokens: args.n as usize, ignore_eos: args.ignore_eos, seen: 0 };
-    let written = generate(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, &prompt, limits, &mut printer)?;
+    let (prompted, saved) = read_prompt(&args, &loaded, &mut engine, &mut sampler, &prompt, &mut printer)?;
+    let limits = Limits { tokens: args.n as usize, ignore_eos: args.ignore_eos };
+    let written = generate::write(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, limits, &mut printer)?;
     if let (Some(path), Some(recorder)) = (&args.trace_out, engine.record_routes(None)) {
         recorder.finish().map_err(|source| trace::failure(path, source))?;
     }
@@ -43,11 +45,39 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
         show::line("")?;
         tell_if_cut(written.finish, args.n, context);
     }
-    let report = report(printer.text, prompt.len(), params.seed, written, &budget, &choice);
+    let report = report(printer.text, &prompted, params.seed, written, &budget, &choice);
     if args.stats {
         report.tell();
     }
-    if args.json { show::json(&report) } else { Ok(()) }
+    if args.json {
+        show::json(&report)?;
+    }
+    // The text is out, whatever has become of that file.
+    saved
+}
+
+/// Brings the prompt into the context: what the prompt cache has from there, the rest by way of the layers. Also returns
+/// whether the prompt cache could be written.
+fn read_prompt(
+    args: &RunArgs,
+    loaded: &Loaded,
+    engine: &mut SystemEngine,
+    sampler: &mut Sampler,
+    prompt: &[u32],
+    printer: &mut Printer,
+) -> Result<(Prompted, Result<(), Failure>), Failure> {
+    let begin = engine.now();
+    let cache = args.prompt_cache.as_deref().map(|path| PromptCache::open(path, loaded, engine)).transpose()?;
+    let known = cache.as_ref().map(|cache| cache.restore(engine, prompt)).transpose()?;
+    let reused = known.map_or(0, |known| known.tokens);
+    let reuse_time = engine.now() - begin;
+    let read = generate::read(engine, sampler, Prompt { tokens: prompt, known: reused, seen: 0 }, printer)?;
+    // Now: the sampler is about to change the logits.
+    let saved = match (cache, known) {
+        (Some(cache), Some(known)) if !known.complete => cache.save(engine, prompt),
+        _ => Ok(()),
+    };
+    Ok((Prompted { tokens: prompt.len(), reused, reuse_time, read }, saved))
 }
 
 /// Says so when the text was cut off, and what allows more.
@@ -146,7 +176,7 @@ impl Printer {
 
 impl Listener for Printer {
     fn prompt(&mut self, done: usize, total: usize) {
-        let bar = self.bar.get_or_insert_with(|| show::count_bar("prompt", total as u64));
+        let bar = self.bar.get_or_insert_with(|| show::prompt_bar(done as u64, total as u64));
         bar.set_position(done as u64);
         if done == total {
             bar.finish_and_clear();

@@ -93,6 +93,11 @@ impl Metadata {
         self.entries.is_empty()
     }
 
+    /// The keys and values as the file encodes them, but for arrays that were dropped.
+    pub fn encoded(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Bytes of memory that the metadata takes.
     pub fn memory(&self) -> usize {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()

@@ -25,6 +25,10 @@ use super::level::with_level;
 use super::quantize;
 use super::simd::{Simd, Work};
 
+mod pieces;
+
+pub use pieces::KvPiece;
+
 /// Positions of a tile of keys, elements of a stripe of values, elements that share a scale.
 pub(super) const LANES: usize = 32;
 

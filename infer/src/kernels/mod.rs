@@ -91,7 +91,7 @@ pub use self::isa::{Avx2, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 pub use self::isa::{Dotprod, I8mm, Neon};
 pub use self::isa::{Isa, IsaError};
-pub use self::kv::{KvCache, KvShape, KvType};
+pub use self::kv::{KvCache, KvPiece, KvShape, KvType};
 pub use self::matmul::{Part, matmul};
 pub use self::panel::Panels;
 pub use self::pool::Pool;

@@ -39,7 +39,9 @@ pub struct Engine<S: Storage, C: Clock> {
     pub(super) states: States,
     pub(super) scratch: Scratch,
     pub(super) routes: Routes,
-    logits: Vec<f32>,
+    pub(super) logits: Vec<f32>,
+    /// How the KV cache keeps keys and values.
+    pub(super) kv: KvType,
     context: usize,
     chunk: usize,
     pub(super) position: usize,
@@ -76,6 +78,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             weights,
             vectors,
             compute,
+            kv,
             context,
             chunk,
             position: 0,

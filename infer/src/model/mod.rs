@@ -4,19 +4,22 @@
 //! (how each architecture maps to those), [`vectors`] and [`weights`] (how weights are reached: resident, or through the
 //! window), [`engine`] (the forward pass; what brings tokens together is in `mixer.rs` and `latent.rs`, what a token does by
 //! itself in `channel.rs`, the experts of a chunk in `routing.rs`, what else is done with routers in `routes.rs` and
-//! [`record`], what recurrent layers keep in `states.rs`).
+//! [`record`], what recurrent layers keep in `states.rs`). [`saved`] is the state of a context as bytes.
 
 pub mod arch;
 mod channel;
 pub mod decoder;
 pub mod engine;
 mod error;
+mod fingerprint;
+mod hashed;
 mod latent;
 mod mixer;
 pub mod record;
 mod rope;
 mod routes;
 mod routing;
+pub mod saved;
 mod scratch;
 mod states;
 pub mod tensors;
@@ -25,7 +28,9 @@ pub mod weights;
 
 pub use decoder::{Decoder, MatrixId, Shape, VectorId};
 pub use engine::{Engine, EngineError, Progress};
+pub use fingerprint::Fingerprint;
 pub use record::RouteRecorder;
+pub use saved::{Restored, SavedError};
 pub use scratch::{activation_bytes, kv_bytes, state_bytes};
 pub use tensors::{Matrix, StepMatrices, Tensors, Vector};
 pub use vectors::Vectors;

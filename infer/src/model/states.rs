@@ -49,6 +49,16 @@ impl States {
         std::mem::swap(&mut self.before, &mut self.after);
     }
 
+    /// What the last pass left in all layers.
+    pub(super) fn kept(&self) -> &[f32] {
+        &self.before
+    }
+
+    /// The same, to be replaced by what another pass left.
+    pub(super) fn kept_mut(&mut self) -> &mut [f32] {
+        &mut self.before
+    }
+
     /// Forgets the context.
     pub(super) fn clear(&mut self) {
         self.before.fill(0.0);

@@ -138,6 +138,35 @@ fn bytes_are_what_is_taken() {
 }
 
 #[test]
+fn pieces_go_from_one_cache_to_another_of_any_length() {
+    for ty in KvType::ALL {
+        let cache = filled(Isa::Portable, ty, |p, i| (p * 131 + i * 7) as f32 % 17.0);
+        for (first, end, taken) in [(0, POSITIONS, POSITIONS), (0, 69, 33), (31, 65, 65), (37, 70, 70), (64, 65, 65)] {
+            // As short as a ring can be that has them, and longer.
+            for positions in [end - first, 500] {
+                let mut other = KvCache::new([KvShape { positions, ..shape(ty) }]);
+                let mut bytes = Vec::new();
+                for piece in cache.pieces(0, first..end) {
+                    bytes.clear();
+                    cache.copy_out(&piece, &mut bytes);
+                    assert_eq!(bytes.len(), cache.piece_bytes(&piece));
+                    other.copy_in(&piece, taken, &bytes);
+                }
+                let mut again = Vec::new();
+                for piece in cache.pieces(0, first..taken) {
+                    bytes.clear();
+                    cache.copy_out(&piece, &mut bytes);
+                    again.clear();
+                    other.copy_out(&piece, &mut again);
+                    assert!(bytes == again, "{ty}, {piece:?} of {positions}");
+                }
+            }
+        }
+        assert_eq!(cache.pieces(0, 40..40).count(), 0);
+    }
+}
+
+#[test]
 fn names_round_trip() {
     for ty in KvType::ALL {
         assert_eq!(ty.to_string().parse(), Ok(ty));
