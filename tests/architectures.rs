@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use common::fixture::Fixture;
 use forebay_infer::gguf::write::Writer;
 use forebay_infer::gguf::{Model, TensorType};
+use forebay_infer::model::decoder::RopeScaling;
 use forebay_infer::open::Loaded;
 
 /// Largest difference to the expected logits, as a part of their range, where the weights are floats.
@@ -249,6 +250,19 @@ mod refused {
         }
     }
 
+    impl Tiny {
+        /// What YaRN multiplies with beside its usual magnitude, and the scale of attention.
+        fn yarn(&self) -> (f32, f32) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), self.bytes()).unwrap();
+            let decoder = Loaded::open(file.path()).unwrap().map.decoder;
+            match decoder.ropes[0].scaling {
+                RopeScaling::Yarn { attention_factor, .. } => (attention_factor, decoder.attention_scale),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
     fn spoilt(arch: &'static str, spoil: impl FnOnce(&mut Tiny)) -> String {
         let mut tiny = Tiny::new(arch);
         spoil(&mut tiny);
@@ -333,6 +347,25 @@ mod refused {
         assert_eq!(spoilt_key(key, Str("longrope")), format!("{key} is longrope, expected none, linear or yarn"));
         let key = "llama.rope.scaling.factor";
         assert_eq!(spoilt_key(key, F32(-2.0)), format!("{key} is -2, expected more than 0"));
+    }
+
+    #[test]
+    fn the_magnitude_of_yarn() {
+        let usual = 1.0 + 0.1 * 4.0_f32.ln();
+        for (keys, expected) in [
+            (&[][..], 1.0),
+            (&[("attn_factor", 1.25)], 1.25),
+            (&[("yarn_attn_factor", 1.3)], 1.3 / usual),
+            (&[("yarn_attn_factor", 1.3), ("attn_factor", 1.25)], 1.3 * 1.25 / usual),
+        ] {
+            let mut tiny = Tiny::new("llama");
+            tiny.set("llama.rope.scaling.type", Str("yarn"));
+            tiny.set("llama.rope.scaling.factor", F32(4.0));
+            for (key, value) in keys {
+                tiny.set(&format!("llama.rope.scaling.{key}"), F32(*value));
+            }
+            assert!((tiny.yarn().0 - expected).abs() < 1e-6, "{keys:?}");
+        }
     }
 
     #[test]
@@ -440,6 +473,11 @@ mod refused {
         let mut none = Tiny::new("llama");
         none.set("llama.expert_count", U32(0));
         assert_eq!(none.error(), None);
+        let mut unknown = Tiny::new("glm4moe");
+        for (key, value) in [("count", 4), ("used_count", 2), ("feed_forward_length", 16), ("gating_func", 4)] {
+            unknown.set(&format!("glm4moe.expert_{key}"), U32(value));
+        }
+        assert_eq!(unknown.error().unwrap(), "glm4moe.expert_gating_func is 4, expected 0 to 3");
     }
 
     #[test]
@@ -506,6 +544,27 @@ mod refused {
             }
         };
         assert_eq!(spoilt(&scoring), "deepseek2.expert_gating_func is 4, expected 0 to 3");
+        // No groups are written as 0 or as 1: it comes to the tensors.
+        for count in [0, 1] {
+            let error = spoilt(&|tiny| {
+                scoring(tiny);
+                tiny.set("deepseek2.expert_gating_func", U32(1));
+                tiny.set("deepseek2.expert_group_count", U32(count));
+            });
+            assert_eq!(error, "tensor blk.0.ffn_gate_inp.weight is missing", "{count} groups");
+        }
+        // YaRN's magnitude is a part of the scale of attention; one that the file gives is one of queries and keys.
+        let usual = 1.0 + 0.1 * 4.0_f32.ln();
+        for (magnitude, expected) in [(None, 1.0 / usual), (Some(1.3), 1.3 / usual)] {
+            sound.set("deepseek2.rope.scaling.type", Str("yarn"));
+            sound.set("deepseek2.rope.scaling.factor", F32(4.0));
+            sound.set("deepseek2.rope.scaling.yarn_log_multiplier", F32(0.1));
+            if let Some(magnitude) = magnitude {
+                sound.set("deepseek2.rope.scaling.yarn_attn_factor", F32(magnitude));
+            }
+            let (found, scale) = sound.yarn();
+            assert!((found - expected).abs() < 1e-6 && (scale - usual * usual / 8.0_f32.sqrt()).abs() < 1e-6);
+        }
         let old = "blk.0.attn_kv_b.weight";
         assert_eq!(
             spoilt(&|tiny| tiny.tensor(old, &[12, 64])),

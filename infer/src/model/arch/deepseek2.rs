@@ -3,7 +3,7 @@
 //! experts by softmax, and groups of them by their best; V3 by sigmoid with a correction, and groups by their two best.
 
 use super::moe::Shared;
-use super::{Describe, Feed, Hyper, MOST_LAYERS, MOST_WIDTH, Mixture};
+use super::{Describe, Feed, Hyper, MOST_LAYERS, MOST_WIDTH, Mixture, YARN_MAGNITUDE, usual_magnitude};
 use crate::model::ModelError;
 use crate::model::decoder::{
     Activation, Decoder, Groups, Latent, LatentDims, Layer, Mixer, QueryUp, Rope, RopeScaling, RopeStyle, Scoring,
@@ -62,10 +62,11 @@ fn stretch(hyper: &Hyper<'_>, rope: &mut Rope) -> Result<f32, ModelError> {
     let (Some(slope), RopeScaling::Yarn { factor, attention_factor, .. }) = (slope, &mut rope.scaling) else {
         return Ok(1.0);
     };
-    let log = libm::logf(*factor);
     // Takes back what rotary positions with YaRN usually multiply with.
-    *attention_factor /= 1.0 + 0.1 * log;
-    Ok(1.0 + slope * log)
+    if hyper.multiplier(YARN_MAGNITUDE)?.is_none() {
+        *attention_factor /= usual_magnitude(*factor);
+    }
+    Ok(1.0 + slope * libm::logf(*factor))
 }
 
 fn mixture(hyper: &Hyper<'_>, tensors: &Tensors<'_>, dense_layers: usize) -> Result<Mixture, ModelError> {

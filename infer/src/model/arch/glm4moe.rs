@@ -15,7 +15,7 @@ pub(super) fn describe(hyper: &Hyper<'_>, tensors: &mut Tensors<'_>) -> Result<D
     let usual = hyper.mixture(hyper.expert_length()?)?;
     let shared = hyper.size_or_0("expert_shared_count", MOST_WIDTH / usual.width)?;
     let mixture = Mixture {
-        scoring: Scoring::Sigmoid,
+        scoring: hyper.expert_scoring(Scoring::Sigmoid)?,
         groups: hyper.expert_groups(&usual)?,
         normalise: hyper.flag("expert_weights_norm")?,
         scale: hyper.multiplier("expert_weights_scale")?.unwrap_or(1.0),

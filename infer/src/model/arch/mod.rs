@@ -75,6 +75,14 @@ pub(super) struct Hyper<'a> {
 const MOST_LAYERS: usize = 4096;
 const MOST_WIDTH: usize = 1 << 20;
 
+/// What YaRN multiplies queries and keys with, if it is not the usual.
+const YARN_MAGNITUDE: &str = "rope.scaling.yarn_attn_factor";
+
+/// What YaRN usually multiplies queries and keys with.
+fn usual_magnitude(factor: f32) -> f32 {
+    1.0 + 0.1 * libm::logf(factor)
+}
+
 impl Hyper<'_> {
     fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.prefix)
@@ -204,7 +212,7 @@ impl Hyper<'_> {
                     u32::MAX as usize,
                     shape.context,
                 )? as u32,
-                attention_factor: self.f32_or("rope.scaling.attn_factor", 1.0)?,
+                attention_factor: self.attention_factor(factor)?,
                 beta_fast: self.positive_or("rope.scaling.yarn_beta_fast", 32.0)?,
                 beta_slow: self.positive_or("rope.scaling.yarn_beta_slow", 1.0)?,
             }),
@@ -214,6 +222,13 @@ impl Hyper<'_> {
                 expected: "none, linear or yarn".into(),
             }),
         }
+    }
+
+    /// What YaRN multiplies with beside its usual magnitude. A magnitude that the file gives takes the place of the usual one.
+    fn attention_factor(&self, factor: f32) -> Result<f32, ModelError> {
+        let further = self.f32_or("rope.scaling.attn_factor", 1.0)?;
+        let magnitude = self.multiplier(YARN_MAGNITUDE)?;
+        Ok(magnitude.map_or(further, |magnitude| further * magnitude / usual_magnitude(factor)))
     }
 
     /// A multiplier of 0 is none, as in llama.cpp.

@@ -86,8 +86,8 @@ impl Hyper<'_> {
     /// The choice in groups, if there is more than one, each of which is as good as its two best.
     pub(super) fn expert_groups(&self, mixture: &Mixture) -> Result<Option<Groups>, ModelError> {
         let name = "expert_group_count";
-        let count = self.size_or(name, Groups::MOST, 1)?;
-        if count == 1 {
+        let count = self.size_or_0(name, Groups::MOST)?;
+        if count <= 1 {
             return Ok(None);
         }
         let wrong = |name: &str, value: usize, expected: String| {
