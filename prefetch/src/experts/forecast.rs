@@ -10,9 +10,9 @@ use crate::policy::{Policy, Position, Use};
 const TICKS: f32 = 1024.0;
 /// A hint that is less likely than this to be used is not worth the energy of a read.
 const WORTH_ENERGY: f32 = 0.05;
-/// The same where a read under way makes those wait that the router asks for: one in vain costs them at most what one of use
-/// saves.
-const WORTH_WAITING: f32 = 0.5;
+/// The same where a read under way makes those wait that the router asks for. One in vain costs them a read, and one of use saves
+/// what is left of it by then, which is little where the flash is the bottleneck.
+const WORTH_WAITING: f32 = 0.7;
 
 /// Keeps the experts whose next use is expected soonest, by what a [`Predictor`] says.
 ///

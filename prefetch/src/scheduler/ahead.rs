@@ -1,8 +1,8 @@
 //! Experts that are read before their router has spoken, while the flash would idle.
 //!
-//! Which ones is said by the policy over experts; here it is seen to that they are in nobody's way: nothing is asked for as
-//! long as an expert that was chosen, or a dense page of the steps to come, is missing, and no page leaves for them that is worth
-//! more.
+//! Which ones is said by the policy over experts; here it is seen to that they are in nobody's way: nothing is asked for before all
+//! that was chosen, and the dense pages of the steps to come, are at least on their way, and no page leaves for them that is
+//! worth more. On their way, and not there: while the last of them are read the queue would run dry.
 
 use forebay_pager::{Class, Clock, PageId, Storage};
 
@@ -62,7 +62,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
 
     /// Asks for experts that nobody has chosen yet.
     pub(super) fn read_experts_ahead(&mut self) {
-        if !self.ahead.open || self.waits_for_experts() {
+        if !self.ahead.open {
             return;
         }
         while let Some((choice, expert, place)) = self.ahead.reading.or_else(|| self.next_hint()) {
@@ -92,12 +92,6 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         let pager = &self.pager;
         let hint = self.policy.experts()?.hint(|choice, expert| complete(pager, choice, expert));
         hint.map(|(choice, expert)| (choice, expert, 0))
-    }
-
-    /// Whether an expert that was chosen is on its way.
-    fn waits_for_experts(&self) -> bool {
-        let Some((_, choice)) = self.choosing.at() else { return false };
-        !self.choosing.pending().iter().all(|&expert| complete(&self.pager, &choice, expert))
     }
 
     /// The experts of `choice` are chosen: which of those read ahead are among them.

@@ -124,11 +124,6 @@ impl Choosing {
         self.stats.used += self.pending.len() as u64;
     }
 
-    /// The step and the choice that experts are chosen for.
-    pub(super) fn at(&self) -> Option<(StepId, Choice)> {
-        self.at
-    }
-
     /// Those that are chosen and not handed out.
     pub(super) fn pending(&self) -> &[u32] {
         &self.pending
