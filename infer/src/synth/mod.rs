@@ -8,7 +8,7 @@
 //! choose; [`routing`] says how, and measures it.
 //!
 //! Read in this order: [`config`] (what the model is like), [`blueprint`] (its keys and tensors), [`blocks`] (numbers as blocks of
-//! a type), [`hidden`] (what tokens look like inside), [`routing`], [`file`] (what goes where).
+//! a type), [`hidden`] (what tokens look like inside), [`routing`], [`mod@file`] (what goes where).
 
 pub mod blocks;
 pub mod blueprint;
