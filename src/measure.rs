@@ -227,7 +227,9 @@ pub fn context(prompt: usize, tokens: usize) -> usize {
 pub fn ceiling_for_window(loaded: &Loaded, options: &Options, window: u64) -> Result<u64, OpenError> {
     let unlimited = Options { ram: u64::MAX / 4, ..*options };
     let budget = divide(&loaded.map, &unlimited)?;
-    Ok(budget.total() - budget.window() + window)
+    // The kernel's share is that of the window asked for, not of one that holds everything.
+    let cost = budget.window_cost() as f64 / budget.window() as f64 * window as f64;
+    Ok(budget.total() - budget.window_cost() + cost.ceil() as u64)
 }
 
 /// Bytes per second of the flash below the model, by reads as the pager does them.

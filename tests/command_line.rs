@@ -32,6 +32,19 @@ fn fails(args: &[&str], code: i32, message: &str) {
 }
 
 #[test]
+fn synth_and_bench_refuse_with_their_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [there, short] = ["there.gguf", "short.txt"].map(|n| folder.path().join(n).to_str().unwrap().to_owned());
+    std::fs::write(&there, b"x").unwrap();
+    std::fs::write(&short, b"0").unwrap();
+    fails(&["synth", "--shape", "gpt-oss-120b", &there], 2, "is there already; --force replaces it");
+    assert_eq!(std::fs::read(&there).unwrap(), b"x");
+    fails(&["synth", "--shape", "no-such", "x"], 2, "--shape: there is no shape 'no-such'");
+    fails(&["synth", "--shape", "gpt-oss-120b", "--quant", "q9", "x"], 2, "'q9' is not among");
+    fails(&["bench", &fixture("llama-gqa"), "--text", &short], 2, "are wanted");
+}
+
+#[test]
 fn a_question_is_answered_sensibly() {
     if common::model("smollm2-135m-instruct").is_none() {
         return;

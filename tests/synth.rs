@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
+use forebay_infer::gguf::write::Writer;
 use forebay_infer::gguf::{Model, TensorType};
 use forebay_infer::kernels::ops::argmax;
 use forebay_infer::model::ModelMap;
@@ -157,6 +158,36 @@ fn routing_is_like_what_was_recorded() {
 }
 
 #[test]
+fn tensors_that_begin_at_the_same_byte_are_not_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let [whole, path] = ["whole.gguf", "same.gguf"].map(|name| directory.path().join(name));
+    let (kind, rest) = SMALL[1];
+    write(&Synthesis::new(&config(kind, rest), TensorType::Q8_0, 1 << 30, 7, kind).unwrap(), &whole);
+    let (model, bytes) = (Model::open(&whole).unwrap(), std::fs::read(&whole).unwrap());
+    // A pool of everything, in which the embedding begins where a matrix of fewer rows does.
+    let start = model.tensors.iter().map(|t| t.offset).min().unwrap();
+    let longest = model.tensors.iter().map(|t| t.bytes).max().unwrap();
+    let mut writer = Writer::new();
+    model.metadata.iter().for_each(|(key, value)| {
+        writer.value(key, value).unwrap();
+    });
+    writer.pool(bytes.len() as u64 - start + longest);
+    let place = |name: &str| model.tensor(name).unwrap().offset - start;
+    for tensor in &model.tensors {
+        let at = if tensor.name == "token_embd.weight" { "blk.0.attn_q.weight" } else { &tensor.name };
+        writer.shared_tensor(&tensor.name, tensor.ty, &tensor.dims, place(at));
+    }
+    let pool = [&bytes[start as usize..], &vec![0; longest as usize]].concat();
+    std::fs::write(&path, writer.to_bytes([pool]).unwrap()).unwrap();
+    let logits = |options: &Options| {
+        let (_, mut engine, _) = common::open(&path, options);
+        (0..600u32).step_by(97).map(|token| engine.forward(&[token], |_| ()).unwrap().to_vec()).collect::<Vec<_>>()
+    };
+    let all = logits(&common::options(CONTEXT));
+    assert_eq!(logits(&common::floor(&path, &common::options(CONTEXT))), all);
+}
+
+#[test]
 fn what_is_no_shape_is_an_error_that_says_so() {
     let error = |json: &str| {
         Config::from_json(json)
@@ -176,6 +207,20 @@ fn what_is_no_shape_is_an_error_that_says_so() {
     assert_eq!(
         error(&json("llama", ", \"intermediate_size\": 0")).unwrap(),
         "intermediate_size: 0 is not a size of a model"
+    );
+    let mixture = |more: &str| {
+        let (kind, rest) = SMALL[2];
+        error(&json(kind, &format!(", {rest}")).replace("\"n_group\": 4, \"topk_group\": 2", more)).unwrap()
+    };
+    assert_eq!(mixture("\"n_group\": 3, \"topk_group\": 2"), "n_group: 2 of 3 groups of 16 experts");
+    assert_eq!(mixture("\"n_group\": 8, \"topk_group\": 1"), "n_group: 1 of 8 groups of 16 experts");
+    assert_eq!(
+        error(&json("qwen3_moe", &format!(", {}", SMALL[1].1)).replace("_per_tok\": 3", "_per_tok\": 17")).unwrap(),
+        "num_experts_per_tok: 17 of 16 experts"
+    );
+    assert_eq!(
+        error(&json("llama", ", \"num_key_value_heads\": 3, \"intermediate_size\": 512")).unwrap(),
+        "num_key_value_heads: 3 does not divide the 2 heads"
     );
     assert!(error("{}").unwrap_err().to_string().starts_with("missing field"));
     assert!(

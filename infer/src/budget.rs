@@ -158,6 +158,11 @@ impl Budget {
         (self.frames * self.frame_len) as u64
     }
 
+    /// What the window costs, here and in the kernel.
+    pub fn window_cost(&self) -> u64 {
+        self.frames as u64 * cost(self.frame_len)
+    }
+
     /// Bytes of the activations.
     pub fn activations(&self) -> u64 {
         self.needs.activations + self.chunk as u64 * self.needs.activations_per_token
@@ -165,10 +170,7 @@ impl Budget {
 
     /// What the process will hold at most, the reserve included.
     pub fn total(&self) -> u64 {
-        self.needs.fixed()
-            + self.chunk as u64 * self.needs.activations_per_token
-            + self.tables
-            + self.frames as u64 * cost(self.frame_len)
+        self.needs.fixed() + self.chunk as u64 * self.needs.activations_per_token + self.tables + self.window_cost()
     }
 }
 

@@ -133,6 +133,7 @@ pub fn read<S: Storage, C: Clock>(
     if tokens.is_empty() {
         return Err(GenerateError::EmptyPrompt);
     }
+    assert!(known <= tokens.len(), "{known} of {} tokens are known", tokens.len());
     let begin = engine.now();
     let (mut chunks, mut before) = (Vec::new(), 0);
     if known < tokens.len() {

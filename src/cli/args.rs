@@ -84,7 +84,7 @@ pub(crate) struct EngineArgs {
     /// Do not read ahead.
     #[arg(long)]
     pub(crate) no_prefetch: bool,
-    /// Which experts are read before their router has spoken, while the flash would idle: off, none; learnt, those that tokens
+    /// Which experts are read before their router has spoken, behind all that is sure to be needed: off, none; learnt, those that tokens
     /// routed alike chose; router, those and what the next layer's router says of the present hidden state, if it is in memory.
     #[arg(long, default_value_t = Lookahead::default(), value_name = "NAME")]
     pub(crate) lookahead: Lookahead,
@@ -158,7 +158,7 @@ bypass), and begins with the best of all that came up before the clock ran\n  \
   misses       the flash's time, at the rate measured, for what was read and used (all but hints in vain), of the time of \
 decoding\n  \
   loaded       experts of which pages were missing when their router had spoken; the others are hits\n  \
-  ahead        experts that were read before their router had spoken";
+  ahead        experts that were read before their router had spoken, of all tokens of a round";
 
 /// `forebay run`
 #[derive(Debug, Args)]

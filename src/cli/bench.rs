@@ -15,8 +15,8 @@ use super::engine::check_at_hand;
 use super::run::read;
 use super::{Failure, resident, show};
 
-/// Bytes of flash read to measure it: as many as a token streams, but enough that a throttle's credit is spent, and no more than
-/// takes seconds.
+/// Bytes of flash read to measure it, after half as many to run it in: as many as a token streams, but enough that a throttle's
+/// credit is spent.
 const PROBE: RangeInclusive<u64> = 1 << 30..=4 << 30;
 
 /// One window against its bound: medians over the rounds. Shares are of the time of decoding.
@@ -26,10 +26,11 @@ struct Row {
     window_bytes: u64,
     page_bytes: usize,
     tokens_per_s: f64,
-    bound_tokens_per_s: f64,
-    efficiency: f64,
-    efficiency_min: f64,
-    efficiency_max: f64,
+    /// `None`, as what is held against it, where nothing has to be read and nobody knows the time of the kernels.
+    bound_tokens_per_s: Option<f64>,
+    efficiency: Option<f64>,
+    efficiency_min: Option<f64>,
+    efficiency_max: Option<f64>,
     bytes_per_token: u64,
     /// What the bound reads.
     least_bytes_per_token: u64,
@@ -93,7 +94,8 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
     }
     let loaded = args.engine.load()?;
     let (prompt, tokens) = (args.prompt_tokens.unwrap_or(8) as usize, args.n as usize);
-    let options = args.engine.options(context(prompt, tokens), Some(prompt))?;
+    let positions = args.engine.ctx.map_or(context(prompt, tokens), |positions| positions as usize);
+    let options = args.engine.options(positions, Some(prompt))?;
     let text = args.text.as_deref().map(|path| text(path, &loaded, context(prompt, tokens))).transpose()?;
     let course = match &text {
         Some(tokens) => Course::Text { tokens, prompt },
@@ -190,16 +192,18 @@ impl Sample {
 fn row(samples: &[Sample], weights: u64) -> Row {
     let of = |f: &dyn Fn(&Sample) -> f64| median(samples.iter().map(f).collect());
     let efficiency = || samples.iter().map(Sample::efficiency);
+    let bound = of(&Sample::bound);
+    let if_bound = |value: f64| bound.is_finite().then_some(value);
     let Decoding { window, frame_len, .. } = samples[0].decoding;
     Row {
         window_percent: window as f64 / weights as f64 * 100.0,
         window_bytes: window,
         page_bytes: frame_len,
         tokens_per_s: of(&Sample::tokens_per_s),
-        bound_tokens_per_s: of(&Sample::bound),
-        efficiency: of(&Sample::efficiency),
-        efficiency_min: efficiency().fold(f64::INFINITY, f64::min),
-        efficiency_max: efficiency().fold(0.0, f64::max),
+        bound_tokens_per_s: if_bound(bound),
+        efficiency: if_bound(of(&Sample::efficiency)),
+        efficiency_min: if_bound(efficiency().fold(f64::INFINITY, f64::min)),
+        efficiency_max: if_bound(efficiency().fold(0.0, f64::max)),
         bytes_per_token: of(&Sample::bytes_per_token) as u64,
         least_bytes_per_token: of(&|s| s.least.bytes()) as u64,
         missed_bytes_per_token: of(&|s| s.decoding.missed()) as u64,
@@ -246,17 +250,18 @@ fn table(report: &Report) -> Result<(), Failure> {
     show::line(
         "window                 page      tokens/s   bound  efficiency (min-max)     read/token        least       read  busy  stalled  misses",
     )?;
+    let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1}", share * 100.0));
     for row in &report.windows {
         show::line(&format!(
-            "{:4.1} % {:>12} {:>9} {:>11.2} {:>7.2}  {:>6.1} % ({:.1}-{:.1} %) {:>12} {:>12} {:>5.0} MB/s {:>3.0} % {:>6.1} % {:>5.1} %",
+            "{:4.1} % {:>12} {:>9} {:>11.2} {:>7}  {:>6} % ({}-{} %) {:>12} {:>12} {:>5.0} MB/s {:>3.0} % {:>6.1} % {:>5.1} %",
             row.window_percent,
             show::size(row.window_bytes),
             show::size(row.page_bytes as u64),
             row.tokens_per_s,
-            row.bound_tokens_per_s,
-            row.efficiency * 100.0,
-            row.efficiency_min * 100.0,
-            row.efficiency_max * 100.0,
+            row.bound_tokens_per_s.map_or("-".into(), |bound| format!("{bound:.2}")),
+            percent(row.efficiency),
+            percent(row.efficiency_min),
+            percent(row.efficiency_max),
             show::size(row.bytes_per_token),
             show::size(row.least_bytes_per_token),
             row.read_bytes_per_s / 1e6,

@@ -1,6 +1,7 @@
 //! `forebay synth`
 #![allow(clippy::disallowed_methods)] // It makes the file that it is told to.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,9 @@ fn shape(name: &str) -> Result<(String, Config), Failure> {
 
 /// Writes beside the file and renames, so that what has its name is whole.
 fn write(synthesis: &Synthesis, out: &Path) -> Result<(), Failure> {
-    let unfinished = PathBuf::from(format!("{}.part", out.display()));
+    let mut unfinished = OsString::from(out);
+    unfinished.push(format!(".{}.partial", std::process::id()));
+    let unfinished = PathBuf::from(unfinished);
     let failed = |source| Failure::Io { what: unfinished.display().to_string(), source };
     let bar = show::byte_bar("writing", synthesis.file_bytes());
     let file = File::create(&unfinished).map_err(failed)?;

@@ -93,7 +93,8 @@ impl Metadata {
         self.entries.is_empty()
     }
 
-    /// The keys and values as the file encodes them, but for arrays that were dropped.
+    /// The bytes that are kept of the header: all of it up to the tensors, or, once arrays were dropped, the keys and the values that
+    /// are left, without what is between them.
     pub fn encoded(&self) -> &[u8] {
         &self.bytes
     }

@@ -40,6 +40,8 @@ pub struct Engine<S: Storage, C: Clock> {
     pub(super) scratch: Scratch,
     pub(super) routes: Routes,
     pub(super) logits: Vec<f32>,
+    /// The position that the logits come after; `None` where there are none, or not all.
+    pub(super) logits_at: Option<usize>,
     /// How the KV cache keeps keys and values.
     pub(super) kv: KvType,
     context: usize,
@@ -74,6 +76,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
             scratch: Scratch::new(map, &compute, context, chunk),
             routes: Routes::new(map),
             logits: vec![0.0; shape.vocab],
+            logits_at: None,
             decoder,
             weights,
             vectors,
@@ -110,6 +113,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     pub fn clear(&mut self) {
         self.states.clear();
         self.position = 0;
+        self.logits_at = None;
     }
 
     /// The logits of the last pass, which a sampler may change.
@@ -191,6 +195,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         let Self { scratch, vectors, compute, .. } = self;
         let (x, h) = (&scratch.x[(n - 1) * dim..n * dim], &mut scratch.h[..dim]);
         steps::norm(&compute.pool, compute.isa, x, &vectors[self.decoder.final_norm], eps, h);
+        self.logits_at = None;
         self.multiply(steps.next(), &[self.decoder.head.weight], Source::H, 1, Target::Logits, vocab)?;
         if let Some(bias) = vector(&self.vectors, self.decoder.head.bias) {
             ops::add(&mut self.logits, bias);
@@ -201,6 +206,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         if let Some(cap) = self.decoder.logit_softcap {
             ops::softcap(&mut self.logits, cap);
         }
+        self.logits_at = Some(self.position + n);
         Ok(())
     }
 

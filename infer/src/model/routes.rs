@@ -81,7 +81,8 @@ fn routers(map: &ModelMap) -> Vec<Option<Next>> {
 }
 
 impl<S: Storage, C: Clock> Engine<S, C> {
-    /// Records from here on what the routers say; `None` ends it. Returns what recorded so far.
+    /// Records from here on what the routers say; `None` ends it. Returns what recorded so far. What a failed pass came to is
+    /// recorded, too: the trace of a run in which a pass was tried again counts it twice.
     pub fn record_routes(&mut self, recorder: Option<RouteRecorder>) -> Option<RouteRecorder> {
         std::mem::replace(&mut self.routes.recorder, recorder)
     }

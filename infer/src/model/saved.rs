@@ -75,9 +75,10 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     /// Those of `out`.
     ///
     /// # Panics
-    /// When there are not as many tokens as positions.
+    /// When there are not as many tokens as positions, or the logits are not those after the last of them: a pass has failed.
     pub fn save(&self, tokens: &[u32], model: &Fingerprint, out: impl Write) -> io::Result<()> {
         assert_eq!(tokens.len(), self.position, "tokens of the context");
+        assert!(tokens.is_empty() || self.logits_at == Some(self.position), "logits after the last of them");
         let mut out = Hashed::new(out);
         out.put(&MAGIC)?;
         out.put(&VERSION.to_le_bytes())?;
@@ -136,6 +137,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
                 return Err(SavedError::TooLong);
             }
             self.position = tokens;
+            self.logits_at = (tokens == saved).then_some(tokens);
         }
         Ok(Restored { tokens, complete: common == prompt.len() && tokens + 1 >= common })
     }

@@ -45,8 +45,9 @@ struct Widths {
 impl Widths {
     fn of(decoder: &Decoder) -> Self {
         let shape = &decoder.shape;
-        let one = Width::one(shape.dim);
-        let mut widths = Widths { wide: 0, inner: 0, gathered: 0, summands: 0, input: shape.dim, head_input: one };
+        // None, until a layer has some.
+        let none = Width::one(0);
+        let mut widths = Widths { wide: 0, inner: 0, gathered: 0, summands: 0, input: shape.dim, head_input: none };
         for layer in &decoder.layers {
             match &layer.mixer {
                 Mixer::Attention(attention) => {

@@ -102,7 +102,9 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         let plan = plan(map, &layout);
         let pages_per_expert = plan.choices().iter().map(|(_, choice)| choice.pages_per_expert as usize).max();
         let scheduler = Scheduler::new(pager, plan, &layout, options)?;
-        let same_place = |m: &Matrix| m.file == map.embedding.file && m.offset == map.embedding.offset;
+        // All of it: tensors of a pool may begin at the same byte and be different ones.
+        let of = |m: &Matrix| (m.file, m.offset, m.ty, m.rows, m.cols, m.heads, m.copies);
+        let same_place = |m: &Matrix| of(m) == of(&map.embedding);
         Ok(Weights {
             scheduler,
             layout,

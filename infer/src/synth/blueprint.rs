@@ -161,6 +161,11 @@ impl Draft<'_> {
     fn common(&mut self) -> Result<(), ShapeError> {
         let config = self.config;
         let (dim, vocab) = (config.hidden_size, config.vocab_size);
+        let kv_heads = config.num_key_value_heads.unwrap_or(config.num_attention_heads);
+        if kv_heads == 0 || !config.num_attention_heads.is_multiple_of(kv_heads) {
+            let problem = format!("{kv_heads} does not divide the {} heads", config.num_attention_heads);
+            return Err(ShapeError::Value { name: "num_key_value_heads", problem });
+        }
         self.key("embedding_length", dim);
         self.key("block_count", config.num_hidden_layers);
         self.key("context_length", config.max_position_embeddings);
@@ -170,7 +175,8 @@ impl Draft<'_> {
         if let Some(theta) = config.rope_theta.or(rope.and_then(|rope| rope.rope_theta)) {
             self.keys.push(("rope.freq_base", Key::Number(theta)));
         }
-        if let Some(rope) = rope.filter(|rope| rope.rope_type.as_deref() == Some("yarn")) {
+        let kind = |rope: &Rope| rope.rope_type.clone().or(rope.old_type.clone());
+        if let Some(rope) = rope.filter(|rope| kind(rope).as_deref() == Some("yarn")) {
             self.yarn(rope);
         }
         self.push("token_embd.weight".into(), TensorType::Q8_0, &[dim, vocab], Content::Embedding);
@@ -224,6 +230,10 @@ impl Draft<'_> {
         let config = self.config;
         let experts = config.need("num_experts", config.num_experts)?;
         let chosen = config.need("num_experts_per_tok", config.num_experts_per_tok)?;
+        if chosen > experts {
+            let problem = format!("{chosen} of {experts} experts");
+            return Err(ShapeError::Value { name: "num_experts_per_tok", problem });
+        }
         self.key("expert_count", experts);
         self.key("expert_used_count", chosen);
         self.key("expert_feed_forward_length", width);

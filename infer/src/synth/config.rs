@@ -88,8 +88,9 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[allow(missing_docs)] // The names are the file's own.
 pub struct Rope {
-    #[serde(alias = "type")]
     pub rope_type: Option<String>,
+    #[serde(rename = "type")]
+    pub old_type: Option<String>,
     pub rope_theta: Option<f32>,
     pub factor: Option<f32>,
     pub partial_rotary_factor: Option<f64>,

@@ -2,6 +2,7 @@
 
 use super::blueprint::{ADDED, Content, Draft, Key, Routing};
 use super::config::ShapeError;
+use crate::kernels::experts::Groups;
 
 impl Draft<'_> {
     /// Gated DeltaNet, every few layers gated attention, a shared expert.
@@ -111,6 +112,11 @@ impl Draft<'_> {
         self.keys.push(("expert_weights_scale", Key::Number(config.routed_scaling_factor.unwrap_or(1.0))));
         let mut routing = self.routing(width, first)?;
         if let Some((count, chosen)) = groups {
+            let even = count <= Groups::MOST as u64 && routing.experts.is_multiple_of(count) && chosen <= count;
+            if !even || chosen * (routing.experts / count) < routing.chosen {
+                let problem = format!("{chosen} of {count} groups of {} experts", routing.experts);
+                return Err(ShapeError::Value { name: "n_group", problem });
+            }
             self.key("expert_group_count", count);
             self.key("expert_group_used_count", chosen);
             routing.groups = Some([count, chosen]);

@@ -21,7 +21,8 @@ const NEVER: u64 = u64::MAX;
 /// Belady's MIN with bypass, like [`super::Belady`], with two differences that make it a bound on what is measured. Its unit is the
 /// byte: pages of an expert may stay without the others, experts of unequal layers weigh what they weigh, and bytes all cost
 /// the same, so that keeping those that are needed soonest is optimal. And it begins warm: memory holds whatever is best of all
-/// experts that came up before `first`. Whoever reads ahead reads no less, only earlier.
+/// experts that came up before `first`. Whoever reads ahead reads no less, only earlier; but for what was read in vain before
+/// `first` and never chosen until then.
 pub fn least_read(trace: &Trace, memory: u64, first: usize) -> LeastRead {
     let number = |layer: usize, expert: u32| trace.grid().page(layer, expert as usize).0;
     let mut upcoming = vec![NEVER; trace.grid().len()];

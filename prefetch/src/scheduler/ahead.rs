@@ -1,4 +1,4 @@
-//! Experts that are read before their router has spoken, while the flash would idle.
+//! Experts that are read before their router has spoken, behind all that is sure to be needed.
 //!
 //! Which ones is said by the policy over experts; here it is seen to that they are in nobody's way: nothing is asked for before all
 //! that was chosen, and the dense pages of the steps to come, are at least on their way, and no page leaves for them that is
@@ -51,7 +51,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     }
 
     /// What the router of a choice to come, number `choice` of the plan, says of an earlier hidden state of the token: a score for
-    /// each of its experts, of which the greatest would be chosen. Only a guess: it decides what is read when nothing else is.
+    /// each of its experts, of which the greatest would be chosen. Only a guess: it decides what is read behind all that is sure.
     pub fn foresee(&mut self, choice: u32, scores: &[f32]) {
         if let Some(experts) = self.policy.experts() {
             experts.foresee(choice, scores);
@@ -62,7 +62,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
 
     /// Asks for experts that nobody has chosen yet.
     pub(super) fn read_experts_ahead(&mut self) {
-        if !self.ahead.open {
+        if !self.ahead.open || !self.choosing.all_asked() {
             return;
         }
         while let Some((choice, expert, place)) = self.ahead.reading.or_else(|| self.next_hint()) {

@@ -20,7 +20,8 @@ pub struct ExpertStats {
     pub used: u64,
     /// Of these, the ones of which pages were missing when they were chosen.
     pub loads: u64,
-    /// Pages of experts whose read was started: for one pass no page twice.
+    /// Pages of experts whose read was started after they were chosen; those before are `hint_reads`. For one pass no page twice,
+    /// unless one had to make room for the run to go on.
     pub reads: u64,
     /// Bytes of experts whose read was started, on demand or ahead.
     pub bytes: u64,
@@ -122,6 +123,11 @@ impl Choosing {
         let wanted = |expert: &u32| self.progress[*expert as usize] == Progress::Pending;
         self.pending.extend((0..choice.experts).filter(wanted));
         self.stats.used += self.pending.len() as u64;
+    }
+
+    /// Whether all pages of those that are chosen were asked for.
+    pub(super) fn all_asked(&self) -> bool {
+        self.next.0 >= self.pending.len()
     }
 
     /// Those that are chosen and not handed out.

@@ -9,7 +9,7 @@
 //!     next_batch        demand what is missing, hint what comes later, hand out what is ready (or wait)
 //!     finish_batch      give the pages back: from here on they may be evicted
 //!   choose              what the router has chosen: read from here on, before all hints
-//!     foresee           what the next router is likely to choose: read when nothing else is
+//!     foresee           what the next router is likely to choose: read behind all that was chosen
 //!   begin_step          of the choice; dense steps may come in between
 //!     next_expert       demand what is missing, hand out an expert all of whose pages are resident (or wait)
 //!     finish_expert     give it back

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
 
-use super::{Formats, WEAVE};
+use super::{Arrangement, Formats, WEAVE};
 use crate::kernels::panel::Line;
 use crate::kernels::tile::{TILE, Tile32, Tile256};
 
@@ -94,6 +94,10 @@ impl Layout {
 
     /// Lines of the quants of up to `tokens` tokens, however they are arranged.
     pub(super) const fn most_quant_lines(self, tokens: usize) -> usize {
+        // So few are never arranged in tiles.
+        if tokens < Arrangement::FEWEST_TOKENS {
+            return tokens * self.quant_lines();
+        }
         let (rows, tiles) = (tokens * self.quant_lines(), tokens.div_ceil(TILE) * self.tile_lines());
         if rows > tiles { rows } else { tiles }
     }
