@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::ids::PageId;
+
 /// Nanoseconds: a point on a [`Clock`] or the distance of two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nanos(pub u64);
@@ -60,15 +62,45 @@ impl fmt::Display for Nanos {
     }
 }
 
+/// A piece of work that compute has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A pass through the model begins.
+    Pass {
+        /// Tokens that go through together.
+        tokens: u32,
+        /// Tokens that are in the context already.
+        position: u32,
+    },
+    /// What a step of the plan does besides multiplying its pages, by the number of the step.
+    Step(u32),
+    /// A page was multiplied with the activations of so many tokens.
+    Page {
+        /// The page.
+        page: PageId,
+        /// The tokens.
+        tokens: u32,
+    },
+}
+
 /// A source of time. Reading it never advances it.
 pub trait Clock {
     /// The time since some fixed point of this clock.
     fn now(&self) -> Nanos;
+
+    /// Compute has done `work`. A clock over real time knows by itself; one of a simulation stands still until it is told.
+    #[inline]
+    fn spend(&self, work: Work) {
+        let _ = work;
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for &C {
     fn now(&self) -> Nanos {
         (**self).now()
+    }
+    fn spend(&self, work: Work) {
+        (**self).spend(work);
     }
 }
 
@@ -76,11 +108,17 @@ impl<C: Clock + ?Sized> Clock for Rc<C> {
     fn now(&self) -> Nanos {
         (**self).now()
     }
+    fn spend(&self, work: Work) {
+        (**self).spend(work);
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> Nanos {
         (**self).now()
+    }
+    fn spend(&self, work: Work) {
+        (**self).spend(work);
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `pager` | loads, leases, evictions; the table joined to a storage |
 //! | `gather` | one-off reads beside it |
 //! | `meter`, `stats` | what was read, how long it took, who waited |
+//! | `journal` | what happened, event by event, where that is asked for |
 //! | `probe` | how fast flash is at a given request size and depth |
 //!
 //! ```
@@ -52,6 +53,7 @@ mod clock;
 mod error;
 mod gather;
 mod ids;
+mod journal;
 mod meter;
 mod pager;
 mod probe;
@@ -65,9 +67,10 @@ mod tests;
 #[allow(unsafe_code, reason = "one arena, many owners of its parts")]
 mod window;
 
-pub use clock::{Clock, Nanos, SystemClock};
+pub use clock::{Clock, Nanos, SystemClock, Work};
 pub use error::{Error, PageDefect};
 pub use ids::{ALIGN, FileId, FrameId, PageId, PageSpec, Span};
+pub use journal::{Entry, Event, Journal};
 pub use pager::{Class, Lease, Load, PageState, Pager};
 pub use probe::{Probe, ProbeError, ReadRate, measure_read_rate};
 pub use stats::{Histogram, Stats};

@@ -2,6 +2,7 @@
 
 use crate::clock::{Clock, Nanos};
 use crate::ids::PageSpec;
+use crate::journal::{Event, Journal};
 use crate::pager::Class;
 use crate::stats::Stats;
 
@@ -12,11 +13,13 @@ pub(crate) struct Meter<C: Clock> {
     in_flight: usize,
     /// When `busy` was last brought up to date; only meaningful while something is in flight.
     seen: Nanos,
+    /// Where one is asked for.
+    pub(crate) journal: Option<Journal>,
 }
 
 impl<C: Clock> Meter<C> {
     pub(crate) fn new(clock: C) -> Meter<C> {
-        Meter { clock, stats: Stats::default(), in_flight: 0, seen: Nanos::ZERO }
+        Meter { clock, stats: Stats::default(), in_flight: 0, seen: Nanos::ZERO, journal: None }
     }
 
     pub(crate) fn clock(&self) -> &C {
@@ -93,6 +96,15 @@ impl<C: Clock> Meter<C> {
     pub(crate) fn stalled_since(&mut self, before: Nanos) {
         self.stats.stall += self.clock.now() - before;
         self.stats.stalls += 1;
+        self.note(Event::Stalled { since: before });
+    }
+
+    /// Puts down what happens now, if a journal is kept.
+    #[inline]
+    pub(crate) fn note(&mut self, event: Event) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(self.clock.now(), event);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::clock::{Clock, Nanos};
 use crate::error::{Error, PageDefect};
 use crate::gather::Gathering;
 use crate::ids::{PageId, PageSpec, Span};
+use crate::journal::{Event, Journal};
 use crate::meter::Meter;
 use crate::stats::Stats;
 use crate::storage::{Done, Read, ReadFault, Storage, Wait};
@@ -19,7 +20,7 @@ use crate::window::{Frame, View, Window};
 pub(crate) const SCRATCH_TAG: u64 = 1 << 63;
 
 /// How much a page is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Compute needs it now.
     Demand,
@@ -166,6 +167,17 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         self.meter.take()
     }
 
+    /// Keeps a journal from here on; `None` ends it. Returns what was kept so far.
+    pub fn keep_journal(&mut self, journal: Option<Journal>) -> Option<Journal> {
+        std::mem::replace(&mut self.meter.journal, journal)
+    }
+
+    /// Puts `event` down in the journal, if one is kept.
+    #[inline]
+    pub fn note(&mut self, event: Event) {
+        self.meter.note(event);
+    }
+
     /// Where a page is.
     #[inline]
     pub fn state(&self, page: PageId) -> PageState {
@@ -213,6 +225,7 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         self.meter.page_read(class, self.table.seen(page));
         let since = self.meter.started();
         let frame = self.table.begin(Flight { page, class, since }).expect("a frame is free");
+        self.meter.note(Event::Read { page, class });
         self.storage.submit(read_of(self.table.spec(page), u64::from(page.0), frame));
         Load::Started
     }
@@ -221,6 +234,7 @@ impl<S: Storage, C: Clock> Pager<S, C> {
     pub fn evict(&mut self, page: PageId) -> bool {
         let Some(unused_hint) = self.table.evict(page) else { return false };
         self.meter.stats.evictions += 1;
+        self.meter.note(Event::Evicted { page, wasted: unused_hint });
         if unused_hint {
             self.meter.wasted(self.table.spec(page));
         }
@@ -232,6 +246,7 @@ impl<S: Storage, C: Clock> Pager<S, C> {
     pub fn lease(&mut self, page: PageId) -> Option<Lease> {
         let Place::Resident(frame) = self.table.place(page) else { return None };
         self.meter.stats.hints_used += u64::from(self.table.use_hint(frame));
+        self.meter.note(Event::Leased(page));
         Some(Lease { page, view: self.table.view(page, frame) })
     }
 
@@ -319,10 +334,12 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         match done.result {
             Ok(()) => {
                 self.meter.ended(self.table.spec(page), since, now);
+                self.meter.note(Event::Arrived { page, since });
                 self.table.arrive(done.frame);
             }
             Err(fault) => {
                 self.meter.failed(class);
+                self.meter.note(Event::Failed { page, since });
                 self.table.fail(done.frame);
                 if class == Class::Demand {
                     self.faults.push_back((page, fault));

@@ -168,7 +168,7 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     fn pass(&mut self, tokens: &[u32], with_logits: bool) -> Result<(), EngineError> {
         let dim = self.decoder.shape.dim;
         let n = tokens.len();
-        self.weights.begin_pass(if with_logits { Pass::Full } else { Pass::WithoutTail });
+        self.weights.begin_pass(if with_logits { Pass::Full } else { Pass::WithoutTail }, n, self.position);
         self.weights.embed(tokens, &mut self.scratch.x[..n * dim])?;
         if self.decoder.embedding_scale != 1.0 {
             ops::scale(&mut self.scratch.x[..n * dim], self.decoder.embedding_scale);

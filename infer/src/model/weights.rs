@@ -127,8 +127,9 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         &mut self.scheduler
     }
 
-    /// Begins a pass through the layers.
-    pub fn begin_pass(&mut self, pass: Pass) {
+    /// Begins a pass of `tokens` tokens, behind `position` others, through the layers.
+    pub fn begin_pass(&mut self, pass: Pass, tokens: usize, position: usize) {
+        self.scheduler.announce(tokens as u32, position as u32);
         self.scheduler.begin_pass(pass);
     }
 
@@ -155,6 +156,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
             self.batch.sort_unstable_by_key(|lease| lease.page());
             let parts = |lease| parts_of(&self.layout, &self.shapes, lease, stride);
             multiply_parts(self.batch.iter().flat_map(parts), compute, activations, panels, out, stride);
+            self.scheduler.worked(self.batch.iter().map(Lease::page), activations.tokens());
             self.scheduler.finish_batch(&mut self.batch);
         }
         Ok(())
@@ -224,6 +226,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         let parts = self.batch.iter().filter(wanted).flat_map(parts);
         let parts = parts.map(|part| Part { first_out: part.first_out - first_out, ..part });
         multiply_parts(parts, compute, activations, panels, out, stride);
+        self.scheduler.worked(self.batch.iter().filter(wanted).map(Lease::page), activations.tokens());
         // Who is told of an error does not give the expert back.
         self.scheduler.tend().inspect_err(|_| self.batch.clear())
     }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod gather;
+mod journal;
 mod model;
 mod table;
 

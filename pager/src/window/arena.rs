@@ -81,12 +81,27 @@ unsafe impl Send for Mapping {}
 // SAFETY: as above; the counters are atomic.
 unsafe impl Sync for Mapping {}
 
+/// When the machine has to give the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    Now,
+    /// Page by page, when it is written to; none of it is promised.
+    Later,
+}
+
 impl Arena {
-    pub(super) fn map(layout: Layout) -> io::Result<Arena> {
+    pub(super) fn map(layout: Layout, memory: Memory) -> io::Result<Arena> {
         let bytes = layout.bytes();
-        let mut map = MmapOptions::new().len(bytes + HUGE).map_anon()?;
+        let mut options = MmapOptions::new();
+        options.len(bytes + HUGE);
+        if memory == Memory::Later {
+            options.no_reserve_swap();
+        }
+        let mut map = options.map_anon()?;
         let skip = map.as_ptr().align_offset(HUGE);
-        commit(&mut map, skip, bytes)?;
+        if memory == Memory::Now {
+            commit(&mut map, skip, bytes)?;
+        }
         // SAFETY: `skip < HUGE` and the mapping is `bytes + HUGE` long, so the pointer stays inside of it.
         let base = unsafe { NonNull::new_unchecked(map.as_mut_ptr().add(skip)) };
         let views = (0..layout.count()).map(|_| AtomicU32::new(0)).collect();

@@ -20,7 +20,7 @@ use std::slice;
 use std::sync::atomic::Ordering;
 
 pub use self::arena::Arena;
-use self::arena::{Layout, MAX_BUFFER};
+use self::arena::{Layout, MAX_BUFFER, Memory};
 use crate::ids::{ALIGN, FrameId};
 
 /// A few small frames beside the window's own, for [`Pager::gather`](crate::Pager::gather).
@@ -78,6 +78,16 @@ impl Window {
 
     /// A window with scratch frames in the same arena; they count in [`Window::bytes`].
     pub fn with_scratch(frame_len: usize, frames: usize, scratch: Scratch) -> Result<Window, WindowError> {
+        Self::map(frame_len, frames, scratch, Memory::Now)
+    }
+
+    /// A window whose memory is only had when somebody writes to it: for a storage that delivers no bytes, where windows of
+    /// any size can be tried on any machine.
+    pub fn unbacked(frame_len: usize, frames: usize, scratch: Scratch) -> Result<Window, WindowError> {
+        Self::map(frame_len, frames, scratch, Memory::Later)
+    }
+
+    fn map(frame_len: usize, frames: usize, scratch: Scratch, memory: Memory) -> Result<Window, WindowError> {
         if frame_len == 0 || !frame_len.is_multiple_of(ALIGN) || frame_len > MAX_BUFFER {
             return Err(WindowError::FrameLen { frame_len });
         }
@@ -86,7 +96,7 @@ impl Window {
         }
         let layout = Layout::new(frame_len, frames, scratch).ok_or(WindowError::TooLarge { frame_len, frames })?;
         let bytes = layout.bytes();
-        let arena = Arena::map(layout).map_err(|source| WindowError::Memory { bytes, source })?;
+        let arena = Arena::map(layout, memory).map_err(|source| WindowError::Memory { bytes, source })?;
         let frame = |index| Frame { arena: arena.clone(), id: FrameId(index as u32) };
         let scratch = (frames..arena.layout().count()).map(frame).collect();
         Ok(Window { frames: (0..frames).map(frame).collect(), scratch, arena })
@@ -257,6 +267,15 @@ mod tests {
         assert!(refused.is_err());
         drop(frame);
         assert_eq!(view.bytes(), [42]);
+    }
+
+    #[test]
+    fn a_window_without_memory_may_be_larger_than_the_machine() {
+        let scratch = Scratch { max_len: 1, frames: 1 };
+        let window = Window::unbacked(1 << 20, 1 << 20, scratch).unwrap();
+        let (mut frames, _) = window.into_frames();
+        frames[1 << 19].bytes_mut()[5] = 1;
+        assert_eq!(frames[1 << 19].view(4, 3).bytes(), [0, 1, 0]);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! scheduler polls completions and keeps the queue of the flash full.
 //!
 //! ```text
+//! announce              of how many tokens the pass is: for the clock and the journal
 //! begin_pass            the next token, or the next part of a prompt
 //!   begin_step          pages of the step that are resident are leased at once
 //!     next_batch        demand what is missing, hint what comes later, hand out what is ready (or wait)
+//!     worked            these pages are computed: for clocks that do not go by themselves
 //!     finish_batch      give the pages back: from here on they may be evicted
 //!   choose              what the router has chosen: read from here on, before all hints
 //!     foresee           what the next router is likely to choose: read behind all that was chosen
@@ -25,7 +27,7 @@ pub use choice::ExpertStats;
 pub use counts::PassExperts;
 pub use room::{LEAST_FRAMES, least_frames};
 
-use forebay_pager::{Clock, Lease, PageId, Pager, Storage};
+use forebay_pager::{Clock, Event, Lease, PageId, Pager, Storage, Work};
 
 use self::ahead::Ahead;
 use self::choice::Choosing;
@@ -209,6 +211,19 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         &self.plan
     }
 
+    /// Says of how many tokens the next pass is, and how many are in the context: for the clock and the journal.
+    pub fn announce(&mut self, tokens: u32, position: u32) {
+        self.pager.clock().spend(Work::Pass { tokens, position });
+        self.pager.note(Event::Pass { tokens, position });
+    }
+
+    /// Says that leased pages were multiplied with the activations of `tokens` tokens: before they are given back, and before
+    /// anything else is asked for.
+    pub fn worked(&self, pages: impl Iterator<Item = PageId>, tokens: usize) {
+        let tokens = tokens as u32;
+        pages.for_each(|page| self.pager.clock().spend(Work::Page { page, tokens }));
+    }
+
     /// Begins the next pass.
     pub fn begin_pass(&mut self, pass: Pass) {
         let experts = self.give_up_experts();
@@ -224,6 +239,8 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     /// # Panics
     /// When the step is a choice and its experts are not chosen.
     pub fn begin_step(&mut self, step: StepId) {
+        self.pager.clock().spend(Work::Step(step.0));
+        self.pager.note(Event::Step(step.0));
         let experts = self.give_up_experts_before(step);
         self.give_up_step(experts);
         self.note_arrivals(); // Before any lease, so that no page is leased twice.
