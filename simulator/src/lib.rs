@@ -1,4 +1,10 @@
 //! Phone-class flash on a virtual clock, for the very same pager that runs on real flash.
-//!
-//! Empty so far: it is where device models, the virtual clock and I/O budgets go.
 #![forbid(unsafe_code)]
+
+pub mod case;
+pub mod figures;
+pub mod size;
+
+pub use case::{Case, EngineKind};
+pub use figures::{Band, Figures, Metric};
+pub use size::Size;

@@ -1,6 +1,7 @@
 //! The weights as the forward pass sees them: a step's matrices are multiplied page by page, as the pages are ready.
 
 use forebay_pager::{Clock, FileId, Lease, PageId, PageSpec, PageState, Storage};
+use forebay_prefetch::scheduler::MOST_AT_ONCE;
 use forebay_prefetch::{
     Chosen, Layout, Pass, Plan, Scheduler, SchedulerError, SchedulerOptions, Segment, StepId, StepShape, TensorExtent,
 };
@@ -10,10 +11,8 @@ use super::{MatrixId, ModelMap};
 use crate::gguf::TensorType;
 use crate::kernels::{Activations, Isa, Panels, Part, Pool, dequantize_row, matmul};
 
-/// Pages that go to the kernels in one call when everything is resident: enough to make the call's price vanish.
-const BATCH: usize = 16;
-/// The same while streaming: few, so that the flash's queue is looked after often.
-const STREAMING_BATCH: usize = 4;
+/// Parts that go to the kernels in one call at most.
+const PARTS: usize = MOST_AT_ONCE;
 
 /// What runs the kernels.
 #[derive(Debug)]
@@ -111,7 +110,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
             shapes,
             embedding: map.embedding.clone(),
             tied: map.matrices.iter().position(same_place),
-            batch: Vec::with_capacity(BATCH.max(pages_per_expert.unwrap_or(0))),
+            batch: Vec::with_capacity(MOST_AT_ONCE.max(pages_per_expert.unwrap_or(0))),
             row_requests: Vec::with_capacity(max_rows),
             row_of_request: Vec::with_capacity(max_rows),
         })
@@ -150,7 +149,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         stride: usize,
     ) -> Result<(), SchedulerError> {
         self.scheduler.begin_step(step);
-        let most = if self.scheduler.streaming() { STREAMING_BATCH } else { BATCH };
+        let most = self.scheduler.at_once();
         while self.scheduler.next_batch(most, &mut self.batch)? {
             // In the order of the plan, so that pages that follow one another are multiplied as one.
             self.batch.sort_unstable_by_key(|lease| lease.page());
@@ -178,11 +177,12 @@ impl<S: Storage, C: Clock> Weights<S, C> {
             return false;
         }
         let stride = out.len();
-        for first in pages.clone().step_by(BATCH) {
-            let some = (first..pages.end).take(BATCH).map(PageId);
+        for first in pages.clone().step_by(MOST_AT_ONCE) {
+            let some = (first..pages.end).take(MOST_AT_ONCE).map(PageId);
             self.batch.extend(some.filter_map(|page| self.scheduler.pager_mut().lease(page)));
             let parts = |lease| parts_of(&self.layout, &self.shapes, lease, stride);
             multiply_parts(self.batch.iter().flat_map(parts), compute, activations, panels, out, stride);
+            self.scheduler.worked(self.batch.iter().map(Lease::page), activations.tokens());
             self.batch.clear();
         }
         true
@@ -325,7 +325,7 @@ fn multiply_parts<'a>(
 ) {
     let mut parts = parts.peekable();
     while parts.peek().is_some() {
-        let (mut some, mut count) = ([NO_PART; BATCH], 0);
+        let (mut some, mut count) = ([NO_PART; PARTS], 0);
         for (place, part) in some.iter_mut().zip(parts.by_ref()) {
             *place = part;
             count += 1;

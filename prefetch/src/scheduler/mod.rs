@@ -38,6 +38,11 @@ use crate::layout::Layout;
 use crate::plan::{Need, Pass, Plan, Step, StepId};
 use crate::policy::{AnyPolicy, ClockSweep, Forecast, Lfu, Lru, Policy, PolicyKind, Position, ResidentExperts, Use};
 
+/// Pages that are handed out together, at most, when everything is resident: enough to make the price of handing out vanish.
+pub const MOST_AT_ONCE: usize = 16;
+/// The same while streaming: few, so that the flash's queue is looked after often.
+const AT_ONCE_STREAMING: usize = 4;
+
 /// How the scheduler decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchedulerOptions {
@@ -302,6 +307,11 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     /// Whether the flash has anything to do: with everything resident there is no need to come back and poll.
     pub fn streaming(&self) -> bool {
         self.pager.frames() < self.pager.page_count() || self.pager.in_flight() > 0
+    }
+
+    /// How many pages are best asked for with [`Scheduler::next_batch`].
+    pub fn at_once(&self) -> usize {
+        if self.streaming() { AT_ONCE_STREAMING } else { MOST_AT_ONCE }
     }
 
     /// Drops what an abandoned step still holds (a read failed in its middle, or the caller stopped early). `experts` says
