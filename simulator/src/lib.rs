@@ -1,4 +1,10 @@
 //! Phone-class flash on a virtual clock, for the very same pager that runs on real flash.
 //!
-//! Empty so far: it is where device models, the virtual clock and I/O budgets go.
+//! The modules in reading order:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`flash`] | a discrete-event model of flash: when does a read end, and how |
 #![forbid(unsafe_code)]
+
+pub mod flash;
