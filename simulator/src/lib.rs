@@ -1,10 +1,30 @@
 //! Phone-class flash on a virtual clock, for the very same pager that runs on real flash.
+//!
+//! The modules in reading order:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`flash`] | a discrete-event model of flash: when does a read end, and how |
+//! | [`compute`] | what pages and steps take |
+//! | [`clock`], [`storage`] | virtual time, and the pager's seam to the device |
+//! | [`workload`], [`routing`] | what a model asks for: bytes, work, and which experts |
+//! | [`drive`] | the scheduler, driven as an engine drives it |
+//! | [`case`], [`figures`], [`size`] | what is to be simulated, and what is told of it |
 #![forbid(unsafe_code)]
 
 pub mod case;
+pub mod clock;
+pub mod compute;
+pub mod drive;
 pub mod figures;
+pub mod flash;
+pub mod routing;
 pub mod size;
+pub mod storage;
+pub mod workload;
 
 pub use case::{Case, EngineKind};
+pub use clock::VirtualClock;
 pub use figures::{Band, Figures, Metric};
 pub use size::Size;
+pub use workload::Workload;

@@ -1,0 +1,292 @@
+//! Which experts tokens choose: as recorded, or drawn.
+
+use forebay_prefetch::Chosen;
+use forebay_prefetch::experts::ExpertGrid;
+use forebay_prefetch::experts::trace::{Phase, Trace};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
+
+/// Says what routers choose, token after token.
+pub trait Router {
+    /// What the `tokens` tokens of a pass, behind `position` others, choose in a layer with experts; `layer` counts those.
+    /// Appended to `chosen`, token after token.
+    fn choose(&mut self, layer: usize, tokens: usize, position: usize, chosen: &mut Vec<Chosen>);
+
+    /// What the router of `layer` says of the token at hand before it is its turn: a score for each expert, of which the
+    /// greatest would be chosen. `false` where that is not known.
+    fn foresee(&mut self, layer: usize, scores: &mut Vec<f32>) -> bool;
+}
+
+/// For models without experts.
+#[derive(Debug, Clone, Copy)]
+pub struct NoExperts;
+
+impl Router for NoExperts {
+    fn choose(&mut self, _: usize, _: usize, _: usize, _: &mut Vec<Chosen>) {}
+
+    fn foresee(&mut self, _: usize, _: &mut Vec<f32>) -> bool {
+        false
+    }
+}
+
+/// What a recorded run chose. Where more tokens are asked for than were recorded, the recorded ones come again.
+///
+/// A trace records choices, not what routers said of other layers' hidden states: it foresees nothing.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// For each layer, the choices of each recorded token, one after the other.
+    layers: Vec<Vec<Vec<Chosen>>>,
+}
+
+impl Recorded {
+    /// The tokens of `trace`: those that were decoded, or all where none were.
+    pub fn new(trace: &Trace) -> Self {
+        let mut layers = vec![Vec::new(); trace.grid().layers];
+        let decoded = trace.tokens(Phase::Decode) > 0;
+        for (visit, routing) in trace.visits().enumerate() {
+            if decoded && trace.phase(visit) == Phase::Prompt {
+                continue;
+            }
+            let tokens: &mut Vec<Vec<Chosen>> = &mut layers[routing.layer];
+            let first = tokens.len();
+            tokens.resize_with(first + routing.tokens, Vec::new);
+            for &choice in routing.choices {
+                tokens[first + choice.token as usize].push(Chosen { token: 0, ..choice });
+            }
+        }
+        layers.retain(|tokens| !tokens.is_empty());
+        Recorded { layers }
+    }
+
+    /// Layers with experts.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Tokens that were recorded.
+    pub fn tokens(&self) -> usize {
+        self.layers.iter().map(Vec::len).min().unwrap_or(0)
+    }
+}
+
+impl Router for Recorded {
+    fn choose(&mut self, layer: usize, tokens: usize, position: usize, chosen: &mut Vec<Chosen>) {
+        let recorded = &self.layers[layer];
+        for token in 0..tokens {
+            let choices = &recorded[(position + token) % recorded.len()];
+            chosen.extend(choices.iter().map(|&choice| Chosen { token: token as u32, ..choice }));
+        }
+    }
+
+    fn foresee(&mut self, _: usize, _: &mut Vec<f32>) -> bool {
+        false
+    }
+}
+
+/// How choices are drawn.
+///
+/// An output of a router is the sum of three parts: what is the same for all tokens, what is the phrase's, and the token's own.
+/// These shares of its variance make routing as skewed and as repetitive as that of real models; the ones by default are fitted
+/// to a recorded run of Qwen3-30B-A3B, as those of synthesised models are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Draw {
+    /// Of the variance, what is the same for all tokens.
+    pub common: f64,
+    /// Of the variance, what the tokens of a phrase share.
+    pub phrase: f64,
+    /// Tokens of a phrase.
+    pub phrase_tokens: usize,
+    /// The standard deviation of an output.
+    pub temperature: f64,
+    /// How much of what a router will choose it names when it is asked a layer early, 0 to 1.
+    pub recall: f64,
+    /// What everything is drawn from.
+    pub seed: u64,
+}
+
+impl Default for Draw {
+    fn default() -> Self {
+        Draw { common: 0.55, phrase: 0.2, phrase_tokens: 4, temperature: 2.0, recall: 0.8, seed: 0 }
+    }
+}
+
+/// Routing that is drawn.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    draw: Draw,
+    experts: usize,
+    chosen: usize,
+    /// For each layer, the part that all tokens have.
+    common: Vec<Vec<f32>>,
+    /// The outputs for the token at hand and others, by layer; what is asked for early is kept for its turn.
+    outputs: Vec<(usize, Vec<f32>)>,
+    phrase: Vec<f32>,
+    order: Vec<u32>,
+    position: usize,
+}
+
+impl Drawn {
+    /// Routers of layers as `grid` has them, each of which chooses `chosen` experts for a token.
+    pub fn new(draw: Draw, grid: ExpertGrid, chosen: usize) -> Self {
+        let size = (draw.common.sqrt() * draw.temperature) as f32;
+        let common = |layer| {
+            let mut part = vec![0.0; grid.experts];
+            normals(&mut stream(draw.seed, 0, layer, 0), size, &mut part);
+            part
+        };
+        Drawn {
+            draw,
+            experts: grid.experts,
+            chosen: chosen.min(grid.experts),
+            common: (0..grid.layers).map(common).collect(),
+            outputs: vec![(usize::MAX, vec![0.0; grid.experts]); grid.layers],
+            phrase: vec![0.0; grid.experts],
+            order: Vec::with_capacity(grid.experts),
+            position: 0,
+        }
+    }
+
+    /// The outputs of a layer's router for the token at `position`.
+    fn outputs(&mut self, layer: usize, position: usize) {
+        if self.outputs[layer].0 == position {
+            return;
+        }
+        let Draw { common, phrase, phrase_tokens, temperature, seed, .. } = self.draw;
+        let size = |share: f64| (share.sqrt() * temperature) as f32;
+        let (at, outputs) = &mut self.outputs[layer];
+        *at = position;
+        normals(&mut stream(seed, 1, layer, position), size(1.0 - common - phrase), outputs);
+        normals(&mut stream(seed, 2, layer, position / phrase_tokens), size(phrase), &mut self.phrase);
+        let parts = self.phrase.iter().zip(&self.common[layer]);
+        outputs.iter_mut().zip(parts).for_each(|(out, (phrase, common))| *out += phrase + common);
+    }
+
+    /// The `most` experts with the greatest outputs, in `order`.
+    fn rank(&mut self, layer: usize, most: usize) {
+        let outputs = &self.outputs[layer].1;
+        self.order.clear();
+        self.order.extend(0..self.experts as u32);
+        let before = |a: &u32, b: &u32| outputs[*b as usize].total_cmp(&outputs[*a as usize]).then(a.cmp(b));
+        if most < self.experts {
+            self.order.select_nth_unstable_by(most, before);
+        }
+        self.order.truncate(most);
+        self.order.sort_unstable_by(before);
+    }
+}
+
+impl Router for Drawn {
+    fn choose(&mut self, layer: usize, tokens: usize, position: usize, chosen: &mut Vec<Chosen>) {
+        self.position = position;
+        for token in 0..tokens {
+            self.outputs(layer, position + token);
+            self.rank(layer, self.chosen);
+            let outputs = &self.outputs[layer].1;
+            let weight = |expert: u32| libm::exp(f64::from(outputs[expert as usize])) as f32;
+            let sum: f32 = self.order.iter().map(|&expert| weight(expert)).sum();
+            chosen.extend(self.order.iter().map(|&expert| Chosen {
+                token: token as u32,
+                expert,
+                weight: weight(expert) / sum,
+            }));
+        }
+    }
+
+    /// Some of those that will be chosen change places with ones that nearly would be: a router that errs does not err by far.
+    fn foresee(&mut self, layer: usize, scores: &mut Vec<f32>) -> bool {
+        let near = (3 * self.chosen).min(self.experts);
+        self.outputs(layer, self.position);
+        self.rank(layer, near);
+        scores.clear();
+        scores.extend_from_slice(&self.outputs[layer].1);
+        let mut random = stream(self.draw.seed, 3, layer, self.position);
+        let mut free = self.chosen;
+        for place in 0..self.chosen {
+            if free < near && uniform(&mut random) >= self.draw.recall {
+                let other = free + (uniform(&mut random) * (near - free) as f64) as usize;
+                scores.swap(self.order[place] as usize, self.order[other] as usize);
+                self.order.swap(free, other);
+                free += 1;
+            }
+        }
+        true
+    }
+}
+
+/// A stream of numbers of its own for everything that is drawn.
+fn stream(seed: u64, part: u64, layer: usize, number: usize) -> Xoshiro256PlusPlus {
+    let mix = |state: u64, value: u64| (state ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    Xoshiro256PlusPlus::seed_from_u64([part, layer as u64, number as u64].into_iter().fold(mix(1, seed), mix))
+}
+
+/// From 0 to below 1.
+fn uniform(random: &mut Xoshiro256PlusPlus) -> f64 {
+    (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Normally distributed, nearly: the sum of the eight bytes of a number, which is quick and the same on every machine.
+fn normals(random: &mut Xoshiro256PlusPlus, size: f32, out: &mut [f32]) {
+    // A byte has the variance (256^2 - 1) / 12.
+    const VARIANCE: f32 = 8.0 * 65_535.0 / 12.0;
+    let scale = size / VARIANCE.sqrt();
+    for x in out {
+        let sum: u32 = random.next_u64().to_le_bytes().into_iter().map(u32::from).sum();
+        *x = (sum as f32 - 8.0 * 127.5) * scale;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choices(drawn: &mut Drawn, position: usize) -> Vec<u32> {
+        let mut chosen = Vec::new();
+        drawn.choose(1, 1, position, &mut chosen);
+        chosen.iter().map(|c| c.expert).collect()
+    }
+
+    #[test]
+    fn what_is_drawn_repeats_itself_as_recorded_routing_does() {
+        // The recorded run: 6 of 128 experts, 38 % of a token's were the last one's, 28 % those of 16 tokens before.
+        let mut drawn = Drawn::new(Draw::default(), ExpertGrid { layers: 2, experts: 128 }, 6);
+        let all: Vec<_> = (0..2000).map(|position| choices(&mut drawn, position)).collect();
+        let shared = |distance: usize| {
+            let pairs = all.iter().zip(&all[distance..]);
+            pairs.map(|(a, b)| a.iter().filter(|e| b.contains(e)).count()).sum::<usize>() as f64
+                / (6 * (all.len() - distance)) as f64
+        };
+        assert!((0.33..0.50).contains(&shared(1)), "{}", shared(1));
+        assert!((0.22..0.40).contains(&shared(16)), "{}", shared(16));
+    }
+
+    #[test]
+    fn a_router_that_is_asked_early_names_as_much_as_it_shall() {
+        for recall in [0.0, 0.6, 1.0] {
+            let grid = ExpertGrid { layers: 2, experts: 64 };
+            let mut drawn = Drawn::new(Draw { recall, ..Draw::default() }, grid, 8);
+            let (mut named, mut scores) = (0, Vec::new());
+            for position in 0..500 {
+                let mut chosen = Vec::new();
+                drawn.choose(0, 1, position, &mut chosen);
+                assert!(drawn.foresee(1, &mut scores));
+                let mut order: Vec<u32> = (0..64).collect();
+                order.sort_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
+                let then = choices(&mut drawn, position);
+                named += then.iter().filter(|e| order[..8].contains(e)).count();
+            }
+            assert!((named as f64 / 4000.0 - recall).abs() < 0.03, "{recall}: {named}");
+        }
+    }
+
+    #[test]
+    fn weights_sum_to_one_and_come_in_order() {
+        let mut drawn = Drawn::new(Draw::default(), ExpertGrid { layers: 1, experts: 5 }, 9);
+        let mut chosen = Vec::new();
+        drawn.choose(0, 2, 7, &mut chosen);
+        assert_eq!(chosen.len(), 10, "all experts, for each of two tokens");
+        for token in chosen.chunks(5) {
+            assert!((token.iter().map(|c| c.weight).sum::<f32>() - 1.0).abs() < 1e-5);
+            assert!(token.windows(2).all(|w| w[0].weight >= w[1].weight));
+        }
+    }
+}
