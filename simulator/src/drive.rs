@@ -1,7 +1,7 @@
 //! The scheduler, driven as the engine of `forebay-infer` drives it: the same calls in the same order, with time in place of
 //! products. Nothing is decided here.
 
-use forebay_pager::{Clock, FileId, Lease, PageId, PageSpec, PageState, Storage};
+use forebay_pager::{Clock, Lease, PageId, PageSpec, PageState, Storage};
 use forebay_prefetch::scheduler::MOST_AT_ONCE;
 use forebay_prefetch::{Chosen, Layout, Pass, Scheduler, SchedulerError, StepId};
 
@@ -55,6 +55,11 @@ impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
     /// The scheduler, to reset its statistics.
     pub fn scheduler_mut(&mut self) -> &mut Scheduler<S, C> {
         &mut self.scheduler
+    }
+
+    /// How pages are cut, when the run is over.
+    pub fn into_layout(self) -> Layout {
+        self.layout
     }
 
     /// Takes tokens through the layers, at most `chunk` together; the last of them is followed by logits.
@@ -169,6 +174,3 @@ impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
         Ok(())
     }
 }
-
-/// The file that weights are in where nobody asked for another.
-pub const FILE: FileId = FileId(0);

@@ -8,7 +8,7 @@
 //! | [`compute`] | what pages and steps take |
 //! | [`clock`], [`storage`] | virtual time, and the pager's seam to the device |
 //! | [`workload`], [`routing`] | what a model asks for: bytes, work, and which experts |
-//! | [`drive`] | the scheduler, driven as an engine drives it |
+//! | [`drive`], [`run`] | the scheduler, driven as an engine drives it; a whole run |
 //! | [`case`], [`figures`], [`size`] | what is to be simulated, and what is told of it |
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod drive;
 pub mod figures;
 pub mod flash;
 pub mod routing;
+pub mod run;
 pub mod size;
 pub mod storage;
 pub mod workload;

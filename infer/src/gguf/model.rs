@@ -67,6 +67,16 @@ impl Model {
         Model::join(parts)
     }
 
+    /// The model whose header is `bytes`, in a file of `file_len` bytes of this name. The file need not be there.
+    ///
+    /// # Errors
+    /// As of [`Model::open`], when the header is damaged or longer than `bytes`.
+    pub fn from_header(bytes: Vec<u8>, file_len: u64, name: impl Into<PathBuf>) -> Result<Model, Error> {
+        let name = name.into();
+        let index = parse::index(&bytes, file_len).map_err(|e| e.in_file(&name))?;
+        Model::join(vec![(name, Part::new(index, bytes, file_len))])
+    }
+
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         let named = |i: &u32| self.tensors.get(*i as usize).map(|t| t.name.as_str());

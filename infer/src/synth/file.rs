@@ -263,8 +263,8 @@ fn weight_size(cols: u64, size: f32) -> f32 {
     size / (cols as f32).sqrt()
 }
 
-/// Keys and vocabulary.
-fn header(blueprint: &Blueprint, name: &str) -> Writer {
+/// Keys without a vocabulary.
+pub(super) fn keys(blueprint: &Blueprint, name: &str) -> Writer {
     let (mut writer, architecture) = (Writer::new(), blueprint.architecture);
     writer.str("general.architecture", architecture).str("general.name", name);
     for (name, value) in &blueprint.keys {
@@ -276,6 +276,12 @@ fn header(blueprint: &Blueprint, name: &str) -> Writer {
             Key::Word(word) => writer.str(&key, word),
         };
     }
+    writer
+}
+
+/// Keys and vocabulary.
+fn header(blueprint: &Blueprint, name: &str) -> Writer {
+    let mut writer = keys(blueprint, name);
     let vocab = blueprint.vocab;
     let token = |i: u64| if i < BYTES { byte_token(i as u8).into() } else { format!("<|{i}|>") };
     let tokens: Vec<String> = (0..vocab).map(token).collect();

@@ -8,7 +8,7 @@
 //! choose; [`routing`] says how, and measures it.
 //!
 //! Read in this order: [`config`] (what the model is like), [`blueprint`] (its keys and tensors), [`blocks`] (numbers as blocks of
-//! a type), [`hidden`] (what tokens look like inside), [`routing`], [`mod@file`] (what goes where).
+//! a type), [`hidden`] (what tokens look like inside), [`routing`], [`mod@file`] (what goes where), [`shape`] (the same without a file).
 
 pub mod blocks;
 pub mod blueprint;
@@ -17,6 +17,8 @@ pub mod file;
 pub mod hidden;
 mod recipes;
 pub mod routing;
+pub mod shape;
 
 pub use config::{Config, SHAPES, ShapeError};
 pub use file::{SynthError, Synthesis};
+pub use shape::{DescribeError, Quant, describe};
