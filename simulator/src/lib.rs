@@ -5,6 +5,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`flash`] | a discrete-event model of flash: when does a read end, and how |
+//! | [`profile`], [`fit`] | what is known of devices: figures with bands, grades and sources; figures out of measured sweeps |
 //! | [`compute`] | what pages and steps take |
 //! | [`clock`], [`storage`] | virtual time, and the pager's seam to the device |
 //! | [`workload`], [`routing`] | what a model asks for: bytes, work, and which experts |
@@ -17,7 +18,9 @@ pub mod clock;
 pub mod compute;
 pub mod drive;
 pub mod figures;
+pub mod fit;
 pub mod flash;
+pub mod profile;
 pub mod routing;
 pub mod run;
 pub mod size;

@@ -1,0 +1,1 @@
+//! Profiles that are broken, and those that are not.
