@@ -104,7 +104,8 @@ const SCRATCH_FRAMES: usize = 8;
 /// The least a scratch frame takes: vectors are read through them too.
 const SCRATCH_LEN: usize = 16 << 10;
 
-fn scratch(map: &ModelMap) -> Scratch {
+/// The frames beside the window that a model needs, for single rows of its embedding.
+pub fn scratch(map: &ModelMap) -> Scratch {
     Scratch { max_len: map.embedding.row_bytes().max(SCRATCH_LEN), frames: SCRATCH_FRAMES }
 }
 

@@ -1,7 +1,6 @@
 //! Which experts tokens choose: as recorded, or drawn.
 
 use forebay_prefetch::Chosen;
-use forebay_prefetch::experts::ExpertGrid;
 use forebay_prefetch::experts::trace::{Phase, Trace};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
@@ -17,15 +16,33 @@ pub trait Router {
     fn foresee(&mut self, layer: usize, scores: &mut Vec<f32>) -> bool;
 }
 
-/// For models without experts.
-#[derive(Debug, Clone, Copy)]
-pub struct NoExperts;
+/// Any of them.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // There is one of it.
+pub enum AnyRouter {
+    /// For models without experts.
+    None,
+    /// As recorded.
+    Recorded(Recorded),
+    /// Drawn.
+    Drawn(Drawn),
+}
 
-impl Router for NoExperts {
-    fn choose(&mut self, _: usize, _: usize, _: usize, _: &mut Vec<Chosen>) {}
+impl Router for AnyRouter {
+    fn choose(&mut self, layer: usize, tokens: usize, position: usize, chosen: &mut Vec<Chosen>) {
+        match self {
+            AnyRouter::None => {}
+            AnyRouter::Recorded(router) => router.choose(layer, tokens, position, chosen),
+            AnyRouter::Drawn(router) => router.choose(layer, tokens, position, chosen),
+        }
+    }
 
-    fn foresee(&mut self, _: usize, _: &mut Vec<f32>) -> bool {
-        false
+    fn foresee(&mut self, layer: usize, scores: &mut Vec<f32>) -> bool {
+        match self {
+            AnyRouter::None => false,
+            AnyRouter::Recorded(router) => router.foresee(layer, scores),
+            AnyRouter::Drawn(router) => router.foresee(layer, scores),
+        }
     }
 }
 
@@ -61,6 +78,12 @@ impl Recorded {
     /// Layers with experts.
     pub fn layers(&self) -> usize {
         self.layers.len()
+    }
+
+    /// The number of the last expert that was chosen, plus one.
+    pub fn experts(&self) -> usize {
+        let choices = self.layers.iter().flatten().flatten();
+        choices.map(|choice| choice.expert as usize + 1).max().unwrap_or(0)
     }
 
     /// Tokens that were recorded.
@@ -126,22 +149,22 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    /// Routers of layers as `grid` has them, each of which chooses `chosen` experts for a token.
-    pub fn new(draw: Draw, grid: ExpertGrid, chosen: usize) -> Self {
+    /// Routers of `layers` layers, each of which chooses `chosen` of `experts` experts for a token.
+    pub fn new(draw: Draw, layers: usize, experts: usize, chosen: usize) -> Self {
         let size = (draw.common.sqrt() * draw.temperature) as f32;
         let common = |layer| {
-            let mut part = vec![0.0; grid.experts];
+            let mut part = vec![0.0; experts];
             normals(&mut stream(draw.seed, 0, layer, 0), size, &mut part);
             part
         };
         Drawn {
             draw,
-            experts: grid.experts,
-            chosen: chosen.min(grid.experts),
-            common: (0..grid.layers).map(common).collect(),
-            outputs: vec![(usize::MAX, vec![0.0; grid.experts]); grid.layers],
-            phrase: vec![0.0; grid.experts],
-            order: Vec::with_capacity(grid.experts),
+            experts,
+            chosen: chosen.min(experts),
+            common: (0..layers).map(common).collect(),
+            outputs: vec![(usize::MAX, vec![0.0; experts]); layers],
+            phrase: vec![0.0; experts],
+            order: Vec::with_capacity(experts),
             position: 0,
         }
     }
@@ -248,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_drawn_repeats_itself_as_recorded_routing_does() {
         // The recorded run: 6 of 128 experts, 38 % of a token's were the last one's, 28 % those of 16 tokens before.
-        let mut drawn = Drawn::new(Draw::default(), ExpertGrid { layers: 2, experts: 128 }, 6);
+        let mut drawn = Drawn::new(Draw::default(), 2, 128, 6);
         let all: Vec<_> = (0..2000).map(|position| choices(&mut drawn, position)).collect();
         let shared = |distance: usize| {
             let pairs = all.iter().zip(&all[distance..]);
@@ -262,8 +285,7 @@ mod tests {
     #[test]
     fn a_router_that_is_asked_early_names_as_much_as_it_shall() {
         for recall in [0.0, 0.6, 1.0] {
-            let grid = ExpertGrid { layers: 2, experts: 64 };
-            let mut drawn = Drawn::new(Draw { recall, ..Draw::default() }, grid, 8);
+            let mut drawn = Drawn::new(Draw { recall, ..Draw::default() }, 2, 64, 8);
             let (mut named, mut scores) = (0, Vec::new());
             for position in 0..500 {
                 let mut chosen = Vec::new();
@@ -280,7 +302,7 @@ mod tests {
 
     #[test]
     fn weights_sum_to_one_and_come_in_order() {
-        let mut drawn = Drawn::new(Draw::default(), ExpertGrid { layers: 1, experts: 5 }, 9);
+        let mut drawn = Drawn::new(Draw::default(), 1, 5, 9);
         let mut chosen = Vec::new();
         drawn.choose(0, 2, 7, &mut chosen);
         assert_eq!(chosen.len(), 10, "all experts, for each of two tokens");

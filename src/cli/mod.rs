@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod bench;
 mod chat;
+mod devices;
 mod engine;
 mod fetch;
 mod inspect;
@@ -13,6 +14,7 @@ mod report;
 mod resident;
 mod run;
 mod show;
+mod simulate;
 mod synth;
 mod trace;
 
@@ -30,6 +32,8 @@ use forebay::infer::sampler::SamplerError;
 use forebay::measure::MeasureError;
 use forebay::prefetch::SchedulerError;
 use forebay::prefetch::experts::trace::TraceError;
+use forebay::simulate::SimulateError;
+use forebay::simulator::run::RunError;
 
 /// Everything that can stop a command.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,8 @@ pub(crate) enum Failure {
     PromptCache { path: PathBuf, source: SavedError },
     #[error("{} of memory would be used, and {} are at hand: give a smaller ceiling with --ram", show::size(*needed), show::size(*at_hand))]
     NoMemory { needed: u64, at_hand: u64 },
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
     #[error("{0}")]
     Usage(String),
     #[error("{what}: {source}")]
@@ -77,6 +83,12 @@ impl Failure {
                 EngineError::Token { .. } => 1,
             },
             Failure::Measure(MeasureError::Probe(_)) => 5,
+            Failure::Simulate(e) => match e {
+                SimulateError::BelowFloor(_) | SimulateError::Run(RunError::Scheduler(_)) => 3,
+                SimulateError::NoDevice { .. } | SimulateError::Setting { .. } => 2,
+                SimulateError::Read { .. } | SimulateError::Run(_) => 1,
+                _ => 4,
+            },
             Failure::Fetch(_) => 6,
             Failure::Trace { source: TraceError::Io { .. }, .. } => 1,
             Failure::PromptCache { source: SavedError::Io(_), .. } => 1,
@@ -102,6 +114,8 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Bench(args) => bench::bench(args),
         Command::Replay(args) => replay::replay(args),
         Command::Synth(args) => synth::synth(args),
+        Command::Simulate(args) => simulate::simulate(args),
+        Command::Devices(args) => devices::devices(args),
         Command::Fetch(args) => fetch::fetch(args),
     };
     match result {

@@ -106,6 +106,15 @@ pub struct Heat {
     pub hot_share: f64,
 }
 
+impl Heat {
+    /// How long a device that begins at the temperature of its surroundings takes to get warm at a steady load, in seconds;
+    /// infinite where it never does. Newton's law of cooling.
+    pub fn seconds_to_warm(&self, watts: f64) -> f64 {
+        let share = (self.warm_c - self.ambient_c) / (watts * self.kelvin_watt);
+        if share < 1.0 { -libm::log(1.0 - share) * self.kelvin_watt * self.joules_kelvin } else { f64::INFINITY }
+    }
+}
+
 /// Bursts of other traffic that take a part of the link.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Background {

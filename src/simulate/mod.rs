@@ -1,0 +1,287 @@
+//! Simulated runs of real models: shapes and files become workloads, budgets are divided as for real runs, and the figures of
+//! three runs make a band.
+
+mod model;
+mod workload;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use forebay_infer::budget::{BelowFloor, Budget};
+use forebay_infer::kernels::{Isa, KvType};
+use forebay_infer::model::ModelMap;
+use forebay_infer::open::{OpenError, Options, divide, scratch};
+use forebay_infer::synth::{DescribeError, ShapeError};
+use forebay_pager::{Backend, Nanos};
+use forebay_prefetch::SchedulerOptions;
+use forebay_prefetch::experts::trace::{Trace, TraceError};
+use forebay_simulator::flash::{FlashOptions, ThermalState};
+use forebay_simulator::profile::{Device, Edge, Profile, ProfileError};
+use forebay_simulator::routing::{AnyRouter, Draw, Drawn, Recorded};
+use forebay_simulator::run::{Run, RunError, Setup, joules, run};
+use forebay_simulator::workload::StepNeed;
+use forebay_simulator::{Case, Figures, Metric, Workload};
+
+/// Why a case cannot be simulated.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say what the fields are.
+pub enum SimulateError {
+    #[error("there is no device '{name}'; there are {}, and any profile by its path", Profile::names().collect::<Vec<_>>().join(", "))]
+    NoDevice { name: String },
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    #[error("{}: {source}", path.display())]
+    Config { path: PathBuf, source: ShapeError },
+    #[error(transparent)]
+    Describe(#[from] DescribeError),
+    #[error(transparent)]
+    Model(#[from] OpenError),
+    #[error("{field}: {problem}")]
+    Setting { field: &'static str, problem: String },
+    #[error("tensor {tensor}: profiles have no rates for {ty}")]
+    WeightType { tensor: String, ty: String },
+    #[error(transparent)]
+    BelowFloor(#[from] BelowFloor),
+    #[error("{}: {source}", path.display())]
+    Trace { path: PathBuf, source: TraceError },
+    #[error("{}: {problem}", path.display())]
+    Routing { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// What the process itself is taken to hold: code, tokenizer, allocator.
+const PROCESS: u64 = 32 << 20;
+/// Threads that compute, as far as memory for them is concerned.
+const THREADS: usize = 6;
+/// Tokens of the run that tells how much of the time compute works, before the runs that count.
+const TRIAL: u32 = 4;
+
+/// What was simulated.
+#[derive(Debug)]
+pub struct Simulation {
+    /// The figures with their bands.
+    pub figures: Figures,
+    /// How the ceiling was divided.
+    pub budget: Budget,
+    /// The run at the profile's values.
+    pub nominal: Run,
+    /// The model.
+    pub map: ModelMap,
+    /// The device.
+    pub profile: Profile,
+}
+
+/// A case whose files were read.
+#[derive(Debug)]
+pub struct Prepared {
+    case: Case,
+    profile: Profile,
+    map: ModelMap,
+    workload: Workload,
+    budget: Budget,
+    scratch: forebay_pager::Scratch,
+    trace: Option<Recorded>,
+}
+
+/// The figures of a case.
+///
+/// # Errors
+/// When it cannot be simulated.
+pub fn figures(case: &Case) -> Result<Figures, SimulateError> {
+    Ok(simulate(case, 0)?.figures)
+}
+
+/// Simulates a case; of the run at the profile's values at most `journal` events are kept.
+///
+/// # Errors
+/// When it cannot be simulated.
+pub fn simulate(case: &Case, journal: usize) -> Result<Simulation, SimulateError> {
+    let prepared = Prepared::new(case)?;
+    let run = |edge, journal| prepared.run(edge, journal);
+    let [low, nominal, high] = [run(Edge::Low, 0)?, run(Edge::Nominal, journal)?, run(Edge::High, 0)?];
+    let figure = |(device, run): &(Device, Run)| {
+        let figures = prepared.measure(device, run);
+        move |metric: Metric| figures[metric as usize]
+    };
+    let figures = Figures::new([figure(&low), figure(&nominal), figure(&high)]);
+    let Prepared { profile, map, budget, .. } = prepared;
+    Ok(Simulation { figures, budget, nominal: nominal.1, map, profile })
+}
+
+/// The profile of a name or path.
+///
+/// # Errors
+/// When there is none, or it is broken.
+pub fn profile(name: &str) -> Result<Profile, SimulateError> {
+    if let Some(profile) = Profile::named(name) {
+        return Ok(profile);
+    }
+    let path = Path::new(name);
+    if !path.exists() {
+        return Err(SimulateError::NoDevice { name: name.to_owned() });
+    }
+    Ok(Profile::parse(&read(path)?, name)?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "profiles and shapes are files that the user names")]
+fn read(path: &Path) -> Result<String, SimulateError> {
+    std::fs::read_to_string(path).map_err(|source| SimulateError::Read { path: path.to_owned(), source })
+}
+
+impl Prepared {
+    /// Reads what `case` names, and divides its ceiling.
+    ///
+    /// # Errors
+    /// When something is not there, or the ceiling is too small.
+    pub fn new(case: &Case) -> Result<Self, SimulateError> {
+        let profile = profile(&case.device)?;
+        let kv: KvType = setting("kv-type", &case.kv_type)?;
+        let map = model::describe(&case.model, &case.quant)?;
+        let mut workload = workload::workload(&map, kv)?;
+        if let Some(k) = case.experts_chosen {
+            choose(&mut workload, k)?;
+        }
+        let app = profile.at(Edge::Nominal).memory.app_bytes as u64;
+        let context = case.context.unwrap_or(case.prompt + case.tokens) as usize;
+        if context < (case.prompt + case.tokens) as usize {
+            let problem = format!("{context} positions do not hold {} tokens", case.prompt + case.tokens);
+            return Err(SimulateError::Setting { field: "context", problem });
+        }
+        let options = Options {
+            ram: case.ram.map_or(app, |size| size.0),
+            process: PROCESS,
+            context,
+            kv,
+            threads: NonZero::new(THREADS).expect("some"),
+            isa: Isa::detect(),
+            backend: Backend::Auto,
+            depth: usize::from(case.depth),
+            page_len: case.page.map(|size| size.0 as usize),
+            chunk: None,
+            scheduler: SchedulerOptions { policy: case.policy, prefetch: true, lookahead: case.lookahead },
+        };
+        let budget = divide(&map, &options)?;
+        let trace = case.routing.as_deref().map(recorded).transpose()?;
+        let prepared = Prepared { scratch: scratch(&map), case: case.clone(), profile, map, workload, budget, trace };
+        prepared.check_trace()?;
+        Ok(prepared)
+    }
+
+    fn check_trace(&self) -> Result<(), SimulateError> {
+        let (Some(trace), Some(path)) = (&self.trace, &self.case.routing) else { return Ok(()) };
+        let (layers, experts, _) = self.workload.experts().unwrap_or_default();
+        let problem = if trace.layers() != layers {
+            format!("the trace has {} layers with experts, the model {layers}", trace.layers())
+        } else if trace.experts() > experts {
+            format!("the trace names expert {}, the model has {experts}", trace.experts() - 1)
+        } else {
+            return Ok(());
+        };
+        Err(SimulateError::Routing { path: path.clone(), problem })
+    }
+
+    fn router(&self) -> AnyRouter {
+        match (&self.trace, self.workload.experts()) {
+            (_, None) => AnyRouter::None,
+            (Some(trace), _) => AnyRouter::Recorded(trace.clone()),
+            (None, Some((layers, experts, chosen))) => {
+                let draw = Draw { recall: self.case.recall, seed: self.case.seed, ..Draw::default() };
+                AnyRouter::Drawn(Drawn::new(draw, layers, experts, chosen))
+            }
+        }
+    }
+
+    fn setup(&self, tokens: u32, start: ThermalState, other_watts: f64, journal: usize) -> Setup {
+        let vocab = self.workload.embedding.extent.rows;
+        // Tokens far apart, so that their rows are.
+        let token = |i: u32| (u64::from(i) * 7919 % u64::from(vocab)) as u32;
+        Setup {
+            frame_len: self.budget.frame_len,
+            frames: self.budget.frames,
+            scratch: self.scratch,
+            chunk: self.budget.chunk,
+            depth: usize::from(self.case.depth),
+            scheduler: SchedulerOptions { policy: self.case.policy, prefetch: true, lookahead: self.case.lookahead },
+            flash: FlashOptions { seed: self.case.seed, start, other_watts, ..FlashOptions::default() },
+            prompt: (0..self.case.prompt).map(token).collect(),
+            tokens: (self.case.prompt..self.case.prompt + tokens).map(token).collect(),
+            journal,
+        }
+    }
+
+    /// Runs the case at one edge of its device.
+    ///
+    /// # Errors
+    /// When the run breaks off.
+    pub fn run(&self, edge: Edge, journal: usize) -> Result<(Device, Run), SimulateError> {
+        let device = self.profile.at(edge);
+        // At its worst the device is not rested.
+        let start = if edge == Edge::Low { ThermalState::Warm } else { ThermalState::Cold };
+        let power = device.power;
+        let trial = run(&self.workload, &device, &self.setup(TRIAL, start, 0.0, 0), self.router())?;
+        let busy = trial.computed.as_secs_f64() / trial.decode.max(Nanos(1)).as_secs_f64();
+        let setup = self.setup(self.case.tokens, start, power.idle_watts + busy * power.compute_watts, journal);
+        let run = run(&self.workload, &device, &setup, self.router())?;
+        Ok((device, run))
+    }
+
+    /// The figures of one run, by the numbers of the metrics.
+    fn measure(&self, device: &Device, run: &Run) -> [f64; Metric::ALL.len()] {
+        let tokens = f64::from(self.case.tokens);
+        let time = run.decode.max(Nanos(1)).as_secs_f64();
+        let joules = joules(device, run.decode, run.computed, run.stats.bytes_read);
+        let hit_rate = match run.experts.used {
+            0 => {
+                let needed = run.dense_pages as f64 * tokens;
+                1.0 - (run.stats.reads - run.stats.gathered) as f64 / needed.max(1.0)
+            }
+            _ => run.experts.hit_rate(),
+        };
+        Metric::ALL.map(|metric| match metric {
+            Metric::TokensPerSecond => tokens / time,
+            Metric::TimeToFirstToken => run.prompt.as_secs_f64(),
+            Metric::GigabytesPerToken => run.stats.bytes_read as f64 / 1e9 / tokens,
+            Metric::Stall => run.stats.stall.as_secs_f64() / time,
+            Metric::Compute => run.computed.as_secs_f64() / time,
+            Metric::FlashBusy => run.stats.busy.as_secs_f64() / time,
+            Metric::HitRate => hit_rate,
+            Metric::PeakRam => self.budget.total() as f64,
+            Metric::JoulesPerToken => joules / tokens,
+            Metric::TimeToThrottle => device.heat.heat.seconds_to_warm(joules / time),
+        })
+    }
+}
+
+/// Another number of experts for a token.
+fn choose(workload: &mut Workload, k: u32) -> Result<(), SimulateError> {
+    let experts = workload.experts().map_or(0, |(_, experts, _)| experts);
+    if k == 0 || k as usize > experts {
+        let problem = format!("{k} of {experts} experts cannot be chosen");
+        return Err(SimulateError::Setting { field: "experts-chosen", problem });
+    }
+    for step in &mut workload.steps {
+        if let StepNeed::Choice { chosen, .. } = &mut step.need {
+            *chosen = k;
+        }
+    }
+    Ok(())
+}
+
+fn recorded(path: &Path) -> Result<Recorded, SimulateError> {
+    let at = || path.to_owned();
+    #[expect(clippy::disallowed_methods, reason = "a trace is a file that the user names")]
+    let file = File::open(path).map_err(|source| SimulateError::Read { path: at(), source })?;
+    let trace = Trace::read(BufReader::new(file)).map_err(|source| SimulateError::Trace { path: at(), source })?;
+    Ok(Recorded::new(&trace))
+}
+
+fn setting<T: std::str::FromStr<Err = String>>(field: &'static str, text: &str) -> Result<T, SimulateError> {
+    text.parse().map_err(|problem| SimulateError::Setting { field, problem })
+}
