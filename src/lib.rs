@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+pub mod device;
 pub mod machine;
 pub mod measure;
 pub mod simulate;

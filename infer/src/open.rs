@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use forebay_pager::{AnyStorage, Backend, Choice, Pager, Scratch, SystemClock, Window, storage};
+use forebay_pager::{AnyStorage, Backend, Choice, Clock, Pager, Scratch, Storage, SystemClock, Window, storage};
 use forebay_prefetch::layout::RowTooLong;
 use forebay_prefetch::{Layout, SchedulerError, SchedulerOptions};
 
@@ -145,11 +145,25 @@ pub fn open_engine(
     map: &ModelMap,
     options: &Options,
 ) -> Result<(SystemEngine, Budget, Choice), OpenError> {
+    open_engine_on(gguf, map, options, |storage| storage, SystemClock::new())
+}
+
+/// The same on a flash that `wrap` makes of this machine's, and by another clock.
+///
+/// # Errors
+/// See [`OpenError`]; nothing is left behind.
+pub fn open_engine_on<S: Storage, C: Clock>(
+    gguf: &gguf::Model,
+    map: &ModelMap,
+    options: &Options,
+    wrap: impl FnOnce(AnyStorage) -> S,
+    clock: C,
+) -> Result<(Engine<S, C>, Budget, Choice), OpenError> {
     let budget = divide(map, options)?;
     let layout = Layout::cut(&segments(map), budget.frame_len)?;
     let window = Window::with_scratch(budget.frame_len, budget.frames, scratch(map))?;
     let (storage, choice) = storage::open(&gguf.files, &window, options.depth, options.backend)?;
-    let mut pager = Pager::new(storage, SystemClock::new(), window, gguf.files.clone(), layout.specs.clone())?;
+    let mut pager = Pager::new(wrap(storage), clock, window, gguf.files.clone(), layout.specs.clone())?;
     let vectors = Vectors::read(&map.vectors, &mut pager)?;
     let _ = pager.take_stats(); // What loading read is no part of a run.
     let weights = Weights::new(map, layout, pager, options.scheduler, budget.chunk)?;

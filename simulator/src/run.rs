@@ -98,8 +98,7 @@ pub fn driver<R: Router>(
     let clock = VirtualClock::new(costs(workload, &layout, device, setup.flash.start));
     let flash = Flash::new(&device.flash, setup.flash.clone());
     let pace = VirtualPace(clock.clone());
-    let request = seconds(device.compute.request_s);
-    let storage = DeviceStorage::new(flash, pace, NoBytes::default(), setup.depth, request, &device.name);
+    let storage = DeviceStorage::new(flash, pace, NoBytes::default(), setup.depth, request(device), &device.name);
     let window = Window::unbacked(setup.frame_len, setup.frames, setup.scratch)?;
     let files = layout.specs.iter().map(|spec| spec.file.index()).max().unwrap_or(0) + 1;
     let names = (0..files).map(|i| PathBuf::from(format!("weights-{i}"))).collect();
@@ -161,6 +160,11 @@ pub fn costs(workload: &Workload, layout: &Layout, device: &Device, warm: Therma
 /// What a step takes besides products and attention: threads meet a few times, and a few rows are normed. An assumption, the same
 /// for all devices; a model of 60 layers with experts has about 400 steps.
 const STEP: Nanos = Nanos(5_000);
+
+/// What the processor of a device does for a read.
+pub fn request(device: &Device) -> Nanos {
+    seconds(device.compute.request_s)
+}
 
 fn seconds(seconds: f64) -> Nanos {
     Nanos((seconds * 1e9 + 0.5) as u64)

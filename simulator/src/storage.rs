@@ -167,7 +167,7 @@ impl<B: Source, P: Pace> DeviceStorage<B, P> {
     /// Reads of `source` at the pace of `flash`, with at most `depth` in flight, each of which keeps the processor busy for
     /// `request`. `name` is the device's.
     pub fn new(flash: Flash, pace: P, source: B, depth: usize, request: Nanos, name: &str) -> Self {
-        let describe = format!("{name}, simulated, over {}", source.describe());
+        let describe = format!("at the pace of {name}, over {}", source.describe());
         let flights = (0..depth).map(|_| None).collect();
         let ended = Vec::with_capacity(depth);
         DeviceStorage { flash, pace, source, depth, request, flights, in_flight: 0, ended, describe }

@@ -98,6 +98,19 @@ pub(crate) struct EngineArgs {
     pub(crate) isa: Isa,
 }
 
+/// On whose flash.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// Read at the pace of this device (see `forebay devices`; or the path of a profile): each read comes when that device would
+    /// have brought it, unless this machine's flash is slower.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+    /// Let virtual time pass instead, for reads and for compute, as on the device: the text is real, and all times told are the
+    /// device's.
+    #[arg(long, requires = "device")]
+    pub(crate) r#virtual: bool,
+}
+
 /// How the next token is chosen.
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
@@ -174,6 +187,9 @@ pub(crate) struct RunArgs {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub(crate) device: DeviceArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub(crate) sampling: SamplingArgs,
     /// The prompt.
     #[arg(short, long, value_name = "TEXT", required_unless_present = "file")]
@@ -216,6 +232,9 @@ pub(crate) struct ChatArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub(crate) device: DeviceArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) sampling: SamplingArgs,

@@ -34,7 +34,7 @@ pub(crate) fn chat(args: ChatArgs) -> Result<(), Failure> {
     let mut sampler = Sampler::new(args.sampling.params(), loaded.tokenizer.vocab_len())?;
     let mut stream = args.sampling.stream()?;
     let options = args.engine.options(context, None)?;
-    let (mut engine, ..) = engine::open(&loaded, &options)?;
+    let (mut engine, ..) = engine::open(&loaded, &options, &args.device.on()?)?;
 
     let mut messages: Vec<Message> = args.system.iter().map(|s| Message::new("system", s)).collect();
     let mut known: Vec<u32> = Vec::new(); // The tokens in the engine's context.

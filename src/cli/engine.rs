@@ -4,13 +4,16 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use forebay::catalogue::{self, DEFAULT};
+use forebay::device::{self, AnyEngine, On};
 use forebay::infer::budget::Budget;
-use forebay::infer::open::{Loaded, OpenError, Options, SystemEngine, divide, open_engine};
+use forebay::infer::open::{Loaded, OpenError, Options, divide};
 use forebay::machine;
 use forebay::pager::Choice;
 use forebay::prefetch::SchedulerOptions;
+use forebay::simulate::profile;
+use forebay::simulator::profile::Edge;
 
-use super::args::EngineArgs;
+use super::args::{DeviceArgs, EngineArgs};
 use super::{Failure, fetch};
 
 /// The file that `model` names: a path, or a model of the catalogue.
@@ -78,10 +81,19 @@ pub(crate) fn check_at_hand(budget: &Budget) -> Result<(), Failure> {
     }
 }
 
+impl DeviceArgs {
+    /// The flash that is asked for.
+    pub(crate) fn on(&self) -> Result<On, Failure> {
+        let Some(name) = &self.device else { return Ok(On::This) };
+        let device = Box::new(profile(name)?.at(Edge::Nominal));
+        Ok(if self.r#virtual { On::Virtual(device) } else { On::Paced(device) })
+    }
+}
+
 /// Opens the engine and tells how its flash is read.
-pub(crate) fn open(loaded: &Loaded, options: &Options) -> Result<(SystemEngine, Budget, Choice), Failure> {
+pub(crate) fn open(loaded: &Loaded, options: &Options, on: &On) -> Result<(AnyEngine, Budget, Choice), Failure> {
     check_at_hand(&divide(&loaded.map, options).map_err(OpenError::from)?)?;
-    let (engine, budget, choice) = open_engine(&loaded.gguf, &loaded.map, options)?;
+    let (engine, budget, choice) = device::open(loaded, options, on)?;
     tracing::info!(how = choice.how, "flash");
     for note in &choice.notes {
         tracing::info!("{note}");

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use args::Command;
 use forebay::catalogue::FetchError;
+use forebay::device::DeviceError;
 use forebay::infer::chat::ChatError;
 use forebay::infer::generate::GenerateError;
 use forebay::infer::gguf::ErrorKind;
@@ -64,6 +65,15 @@ pub(crate) enum Failure {
     Io { what: String, source: std::io::Error },
     #[error("{0}")]
     Other(String),
+}
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Open(error) => error.into(),
+            DeviceError::Simulate(error) => error.into(),
+        }
+    }
 }
 
 impl Failure {

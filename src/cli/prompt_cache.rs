@@ -6,8 +6,9 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use forebay::device::AnyEngine;
 use forebay::infer::model::{Fingerprint, Restored, SavedError};
-use forebay::infer::open::{Loaded, OpenError, SystemEngine};
+use forebay::infer::open::{Loaded, OpenError};
 
 use super::Failure;
 
@@ -22,7 +23,7 @@ pub(crate) struct PromptCache {
 
 impl PromptCache {
     /// The file at `path`, which need not be there. Where it cannot be is said now, and not after a long prompt.
-    pub(crate) fn open(path: &Path, loaded: &Loaded, engine: &mut SystemEngine) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path, loaded: &Loaded, engine: &mut AnyEngine) -> Result<Self, Failure> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let there = fs::metadata(folder).and_then(|folder| match folder.is_dir() {
             true => Ok(()),
@@ -35,7 +36,7 @@ impl PromptCache {
     }
 
     /// Takes from the file what can be used of it for `prompt`: nothing where there is none.
-    pub(crate) fn restore(&self, engine: &mut SystemEngine, prompt: &[u32]) -> Result<Restored, Failure> {
+    pub(crate) fn restore(&self, engine: &mut AnyEngine, prompt: &[u32]) -> Result<Restored, Failure> {
         match fs::metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Restored { tokens: 0, complete: false });
@@ -52,7 +53,7 @@ impl PromptCache {
     }
 
     /// Writes the state after `prompt`. The file that was there stays until the new one is complete.
-    pub(crate) fn save(&self, engine: &SystemEngine, prompt: &[u32]) -> Result<(), Failure> {
+    pub(crate) fn save(&self, engine: &AnyEngine, prompt: &[u32]) -> Result<(), Failure> {
         // Beside its destination, so that the rename at the end is atomic; per process, so that two do not meet.
         let mut partial = OsString::from(&self.path);
         partial.push(format!(".{}.partial", std::process::id()));
@@ -63,7 +64,7 @@ impl PromptCache {
         written.map_err(|error| failure(&self.path, error))
     }
 
-    fn write(&self, partial: &Path, engine: &SystemEngine, prompt: &[u32]) -> io::Result<()> {
+    fn write(&self, partial: &Path, engine: &AnyEngine, prompt: &[u32]) -> io::Result<()> {
         let mut out = BufWriter::with_capacity(BUFFER, File::create(partial)?);
         engine.save(prompt, &self.model, &mut out)?;
         out.flush()?;

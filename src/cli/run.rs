@@ -3,9 +3,10 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use forebay::device::AnyEngine;
 use forebay::infer::chat::{ChatError, ChatTemplate, Message};
 use forebay::infer::generate::{self, Finish, GenerateError, Limits, Listener, Prompt};
-use forebay::infer::open::{Loaded, SystemEngine};
+use forebay::infer::open::Loaded;
 use forebay::infer::sampler::{Sampler, SamplerParams};
 use forebay::infer::stream::TextStream;
 use forebay::infer::tokenizer::EncodeOptions;
@@ -27,7 +28,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     let mut stream = args.sampling.stream()?;
 
     let options = args.engine.options(context, Some(prompt.len()))?;
-    let (mut engine, budget, choice) = engine::open(&loaded, &options)?;
+    let (mut engine, budget, choice) = engine::open(&loaded, &options, &args.device.on()?)?;
     if let Some(path) = &args.trace_out {
         engine.record_routes(Some(trace::create(path, &loaded, prompt.len())?));
     }
@@ -61,7 +62,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
 fn read_prompt(
     args: &RunArgs,
     loaded: &Loaded,
-    engine: &mut SystemEngine,
+    engine: &mut AnyEngine,
     sampler: &mut Sampler,
     prompt: &[u32],
     printer: &mut Printer,

@@ -13,7 +13,10 @@ use forebay_simulator::workload::{Embedding, StepNeed, StepWork, Workload};
 use super::SimulateError;
 
 /// What `map` asks for, with keys and values kept as `kv`.
-pub(super) fn workload(map: &ModelMap, kv: KvType) -> Result<Workload, SimulateError> {
+///
+/// # Errors
+/// When weights are of a type that profiles do not know.
+pub fn workload(map: &ModelMap, kv: KvType) -> Result<Workload, SimulateError> {
     let mut types = Vec::new();
     let tensors = map.matrices.iter().map(|m| index(&mut types, m)).collect::<Result<Vec<_>, _>>()?;
     let steps = Steps::new(map);
