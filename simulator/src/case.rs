@@ -1,6 +1,7 @@
 //! What is to be simulated, as data: the same for the command line, for budget files and for sweeps.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use forebay_prefetch::{Lookahead, PolicyKind};
 use serde::{Deserialize, Serialize};
@@ -57,24 +58,24 @@ pub struct Case {
     /// The engine that reads.
     #[serde(default)]
     pub engine: EngineKind,
+    /// Of a serial engine, memory for experts; without it, none are kept.
+    #[serde(default)]
+    pub cache: Option<Size>,
     /// What everything that is drawn is drawn from.
     #[serde(default)]
     pub seed: u64,
 }
 
 /// Whose way of reading is simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EngineKind {
     /// This one: reads overlap with compute.
     #[default]
     Forebay,
-    /// One that keeps what every token needs in memory, reads the missing experts of a layer, waits for all of them, and computes
-    /// then.
-    Serial {
-        /// Memory for experts, least recently used leaves first; 0 for none.
-        cache: u64,
-    },
+    /// One that keeps what every token needs in memory, reads the missing experts of a layer with `depth` threads, waits for all
+    /// of them, and computes then.
+    Serial,
 }
 
 fn default_quant() -> String {
@@ -94,6 +95,18 @@ fn default_depth() -> u16 {
 }
 fn default_recall() -> f64 {
     0.8
+}
+
+impl FromStr for EngineKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "forebay" => Ok(EngineKind::Forebay),
+            "serial" => Ok(EngineKind::Serial),
+            _ => Err(format!("unknown engine '{name}'; there are forebay and serial")),
+        }
+    }
 }
 
 impl Case {
@@ -116,6 +129,7 @@ impl Case {
             policy: PolicyKind::default(),
             lookahead: Lookahead::default(),
             engine: EngineKind::default(),
+            cache: None,
             seed: 0,
         }
     }

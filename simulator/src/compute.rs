@@ -4,7 +4,7 @@
 //! meets many is bound by arithmetic. So its time is the longer of `bytes / rate` and `bytes * tokens / rate`. What a step does
 //! besides (norms, attention, a recurrence) is a matter of the bytes and products that [`Beside`] counts.
 
-use forebay_pager::{Nanos, PageId, Work};
+use forebay_pager::{Nanos, Work};
 
 /// How fast weights of one type are multiplied with activations.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,18 +64,21 @@ impl Costs {
     pub fn of(&self, work: Work, tokens: u32, position: u32) -> Nanos {
         match work {
             Work::Pass { .. } => Nanos::ZERO,
-            Work::Step(step) => self.step(self.steps[step as usize], f64::from(tokens), f64::from(position)),
-            Work::Page { page, tokens } => self.page(page, f64::from(tokens)),
+            Work::Step(step) => self.step_of(step, tokens, position),
+            Work::Page { page, tokens } => self.page_of(page.index(), tokens),
         }
     }
 
-    fn page(&self, page: PageId, tokens: f64) -> Nanos {
-        let (bytes, rates) = self.pages[page.index()];
+    /// The time of a page, by its number, with `tokens` tokens.
+    pub fn page_of(&self, page: usize, tokens: u32) -> Nanos {
+        let ((bytes, rates), tokens) = (self.pages[page], f64::from(tokens));
         let (bytes, rates) = (f64::from(bytes), self.rates[usize::from(rates)]);
         nanos((bytes / rates.stream_bytes_s).max(bytes * tokens / rates.batch_bytes_s))
     }
 
-    fn step(&self, beside: Beside, tokens: f64, position: f64) -> Nanos {
+    /// The time of what a step does besides, for `tokens` tokens behind `position` others.
+    pub fn step_of(&self, step: u32, tokens: u32, position: u32) -> Nanos {
+        let (beside, tokens, position) = (self.steps[step as usize], f64::from(tokens), f64::from(position));
         let Machine { memory_bytes_s, float_products_s, step } = self.machine;
         let limit =
             |positions: f64| if beside.window == 0 { positions } else { positions.min(f64::from(beside.window)) };
@@ -95,6 +98,7 @@ fn nanos(seconds: f64) -> Nanos {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forebay_pager::PageId;
 
     #[test]
     fn one_token_is_bound_by_bytes_and_many_by_products() {

@@ -10,6 +10,7 @@
 //! | [`clock`], [`storage`] | virtual time, and the pager's seam to the device |
 //! | [`workload`], [`routing`] | what a model asks for: bytes, work, and which experts |
 //! | [`drive`], [`run`] | the scheduler, driven as an engine drives it; a whole run |
+//! | [`serial`] | engines of another kind, to compare with |
 //! | [`case`], [`figures`], [`size`] | what is to be simulated, and what is told of it |
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod flash;
 pub mod profile;
 pub mod routing;
 pub mod run;
+pub mod serial;
 pub mod size;
 pub mod storage;
 pub mod workload;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use forebay_pager::{Clock, Journal, Nanos, Pager, Scratch, Stats, Window, WindowError};
 use forebay_prefetch::layout::RowTooLong;
-use forebay_prefetch::{ExpertStats, Layout, SchedulerError, SchedulerOptions};
+use forebay_prefetch::{ExpertStats, Layout, SchedulerError, SchedulerOptions, Segment};
 
 use crate::clock::VirtualClock;
 use crate::compute::{Costs, Machine, Rates};
@@ -12,6 +12,7 @@ use crate::drive::Driver;
 use crate::flash::{Flash, FlashOptions, ThermalState};
 use crate::profile::{Device, WeightType};
 use crate::routing::Router;
+use crate::serial::Serial;
 use crate::storage::{DeviceStorage, NoBytes, VirtualPace};
 use crate::workload::Workload;
 
@@ -142,6 +143,11 @@ pub fn run<R: Router>(workload: &Workload, device: &Device, setup: &Setup, route
 
 /// What compute takes for `workload`, cut as `layout` says, on a device as warm as that.
 pub fn costs(workload: &Workload, layout: &Layout, device: &Device, warm: ThermalState) -> Costs {
+    costs_of(workload, workload.pages(layout), device, warm)
+}
+
+/// The same for pages of which their bytes and types are told.
+fn costs_of(workload: &Workload, pages: Vec<(u32, u16)>, device: &Device, warm: ThermalState) -> Costs {
     let (share, memory) = (device.heat.compute_share(warm), device.memory.bandwidth_bytes_s);
     let compute = &device.compute;
     let rates = |ty: &WeightType| Rates {
@@ -154,12 +160,27 @@ pub fn costs(workload: &Workload, layout: &Layout, device: &Device, warm: Therma
         float_products_s: share * compute.prefill_flop_s.of(WeightType::F32) / 2.0,
         step: STEP,
     };
-    Costs::new(machine, workload.types.iter().map(rates).collect(), workload.pages(layout), workload.beside())
+    Costs::new(machine, workload.types.iter().map(rates).collect(), pages, workload.beside())
 }
 
 /// What a step takes besides products and attention: threads meet a few times, and a few rows are normed. An assumption, the same
 /// for all devices; a model of 60 layers with experts has about 400 steps.
 const STEP: Nanos = Nanos(5_000);
+
+/// An engine of another kind on `device`, with `cache` bytes for experts and `lanes` reads at once.
+pub fn serial<'a, R: Router>(
+    workload: &'a Workload,
+    device: &Device,
+    flash: FlashOptions,
+    router: R,
+    cache: u64,
+    lanes: usize,
+) -> Serial<'a, R> {
+    let tensors = workload.segments.iter().flat_map(Segment::tensors);
+    let pages = tensors.zip(&workload.tensors).map(|(tensor, ty)| (tensor.bytes() as u32, *ty));
+    let costs = costs_of(workload, pages.collect(), device, flash.start);
+    Serial::new(workload, costs, request(device), Flash::new(&device.flash, flash), router, cache, lanes)
+}
 
 /// What the processor of a device does for a read.
 pub fn request(device: &Device) -> Nanos {

@@ -9,6 +9,7 @@ use forebay_infer::kernels::{Isa, KvType};
 use forebay_pager::Backend;
 use forebay_prefetch::experts::ExpertPolicyKind;
 use forebay_prefetch::{Lookahead, PolicyKind};
+use forebay_simulator::EngineKind;
 use forebay_simulator::size::{NoSize, Size};
 
 /// Run language models bigger than memory: the weights are streamed from flash through a bounded window.
@@ -423,6 +424,13 @@ pub(crate) struct CaseArgs {
     /// Same seed, same simulation.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) seed: u64,
+    /// Whose way of reading: forebay, or serial, an engine that keeps in memory what every token needs, reads the missing experts of
+    /// a layer with --depth threads, waits for all of them, and computes then.
+    #[arg(long, default_value = "forebay", value_name = "NAME")]
+    pub(crate) engine: EngineKind,
+    /// Of the serial engine: memory for experts, of which the least recently used leaves [default: none].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) cache: Option<Size>,
 }
 
 /// What `forebay simulate` tells.

@@ -25,6 +25,8 @@ impl CaseArgs {
             policy: self.policy,
             lookahead: self.lookahead,
             seed: self.seed,
+            engine: self.engine,
+            cache: self.cache,
             ..Case::new(self.device, self.model)
         }
     }

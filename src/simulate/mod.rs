@@ -1,9 +1,11 @@
 //! Simulated runs of real models: shapes and files become workloads, budgets are divided as for real runs, and the figures of
 //! three runs make a band.
 
+mod figures;
 mod model;
 mod workload;
 
+pub use figures::Row;
 pub use workload::workload;
 
 use std::fs::File;
@@ -22,9 +24,9 @@ use forebay_prefetch::experts::trace::{Trace, TraceError};
 use forebay_simulator::flash::{FlashOptions, ThermalState};
 use forebay_simulator::profile::{Device, Edge, Profile, ProfileError};
 use forebay_simulator::routing::{AnyRouter, Draw, Drawn, Recorded};
-use forebay_simulator::run::{Run, RunError, Setup, joules, run};
+use forebay_simulator::run::{Run, RunError, Setup, run, serial};
 use forebay_simulator::workload::StepNeed;
-use forebay_simulator::{Case, Figures, Metric, Workload};
+use forebay_simulator::{Case, EngineKind, Figures, Metric, Workload};
 
 /// Why a case cannot be simulated.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +74,8 @@ pub struct Simulation {
     pub figures: Figures,
     /// How the ceiling was divided.
     pub budget: Budget,
-    /// The run at the profile's values.
-    pub nominal: Run,
+    /// The run at the profile's values; `None` of another engine.
+    pub nominal: Option<Run>,
     /// The model.
     pub map: ModelMap,
     /// The device.
@@ -106,13 +108,10 @@ pub fn figures(case: &Case) -> Result<Figures, SimulateError> {
 /// When it cannot be simulated.
 pub fn simulate(case: &Case, journal: usize) -> Result<Simulation, SimulateError> {
     let prepared = Prepared::new(case)?;
-    let run = |edge, journal| prepared.run(edge, journal);
-    let [low, nominal, high] = [run(Edge::Low, 0)?, run(Edge::Nominal, journal)?, run(Edge::High, 0)?];
-    let figure = |(device, run): &(Device, Run)| {
-        let figures = prepared.measure(device, run);
-        move |metric: Metric| figures[metric as usize]
-    };
-    let figures = Figures::new([figure(&low), figure(&nominal), figure(&high)]);
+    let edge = |edge| prepared.run(edge, if edge == Edge::Nominal { journal } else { 0 });
+    let [low, nominal, high] = [edge(Edge::Low)?, edge(Edge::Nominal)?, edge(Edge::High)?];
+    let figure = |row: Row| move |metric: Metric| row[metric as usize];
+    let figures = Figures::new([figure(low.0), figure(nominal.0), figure(high.0)]);
     let Prepared { profile, map, budget, .. } = prepared;
     Ok(Simulation { figures, budget, nominal: nominal.1, map, profile })
 }
@@ -218,46 +217,34 @@ impl Prepared {
         }
     }
 
-    /// Runs the case at one edge of its device.
+    /// Runs the case at one edge of its device; there is no [`Run`] of another engine.
     ///
     /// # Errors
     /// When the run breaks off.
-    pub fn run(&self, edge: Edge, journal: usize) -> Result<(Device, Run), SimulateError> {
+    pub fn run(&self, edge: Edge, journal: usize) -> Result<(Row, Option<Run>), SimulateError> {
         let device = self.profile.at(edge);
         // At its worst the device is not rested.
         let start = if edge == Edge::Low { ThermalState::Warm } else { ThermalState::Cold };
+        if self.case.engine == EngineKind::Serial {
+            return Ok((self.run_serial(&device, start), None));
+        }
         let power = device.power;
         let trial = run(&self.workload, &device, &self.setup(TRIAL, start, 0.0, 0), self.router())?;
         let busy = trial.computed.as_secs_f64() / trial.decode.max(Nanos(1)).as_secs_f64();
         let setup = self.setup(self.case.tokens, start, power.idle_watts + busy * power.compute_watts, journal);
         let run = run(&self.workload, &device, &setup, self.router())?;
-        Ok((device, run))
+        Ok((figures::of_run(&device, &run, self.case.tokens, self.budget.total()), Some(run)))
     }
 
-    /// The figures of one run, by the numbers of the metrics.
-    fn measure(&self, device: &Device, run: &Run) -> [f64; Metric::ALL.len()] {
-        let tokens = f64::from(self.case.tokens);
-        let time = run.decode.max(Nanos(1)).as_secs_f64();
-        let joules = joules(device, run.decode, run.computed, run.stats.bytes_read);
-        let hit_rate = match run.experts.used {
-            0 => {
-                let needed = run.dense_pages as f64 * tokens;
-                1.0 - (run.stats.reads - run.stats.gathered) as f64 / needed.max(1.0)
-            }
-            _ => run.experts.hit_rate(),
-        };
-        Metric::ALL.map(|metric| match metric {
-            Metric::TokensPerSecond => tokens / time,
-            Metric::TimeToFirstToken => run.prompt.as_secs_f64(),
-            Metric::GigabytesPerToken => run.stats.bytes_read as f64 / 1e9 / tokens,
-            Metric::Stall => run.stats.stall.as_secs_f64() / time,
-            Metric::Compute => run.computed.as_secs_f64() / time,
-            Metric::FlashBusy => run.stats.busy.as_secs_f64() / time,
-            Metric::HitRate => hit_rate,
-            Metric::PeakRam => self.budget.total() as f64,
-            Metric::JoulesPerToken => joules / tokens,
-            Metric::TimeToThrottle => device.heat.heat.seconds_to_warm(joules / time),
-        })
+    /// The prompt goes token by token, too: it is there to fill the cache.
+    fn run_serial(&self, device: &Device, start: ThermalState) -> Row {
+        let flash = FlashOptions { seed: self.case.seed, start, ..FlashOptions::default() };
+        let (cache, lanes) = (self.case.cache.map_or(0, |size| size.0), usize::from(self.case.depth));
+        let mut engine = serial(&self.workload, device, flash, self.router(), cache, lanes);
+        let prompt = engine.decode(self.case.prompt).time;
+        let run = engine.decode(self.case.tokens);
+        let (dense, _) = self.map.dense_and_expert_bytes();
+        figures::of_serial(device, prompt, &run, PROCESS + dense + cache)
     }
 }
 
