@@ -72,7 +72,8 @@ pub fn describe(config: &Config, quant: Quant, name: &str) -> Result<ModelMap, D
     Ok(ModelMap::new(&model)?)
 }
 
-/// Gives some tensors of Q4_K six bits: the rule is that of llama.cpp's `llama_tensor_get_type` for Q4_K_M.
+/// Gives some tensors of Q4_K six bits: the rule is that of llama.cpp's `llama_tensor_get_type` for Q4_K_M, which where rows are
+/// no whole blocks of 256 takes Q5_0 and Q8_0 for Q4_K and Q6_K.
 fn more_bits(blueprint: &mut Blueprint) {
     let layers = blueprint.layers;
     let in_layer = |layer: u64| layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
@@ -82,8 +83,14 @@ fn more_bits(blueprint: &mut Blueprint) {
         };
         (part.starts_with("attn_v.") || part.starts_with("ffn_down")) && layer.parse().is_ok_and(in_layer)
     };
-    let tensors = blueprint.tensors.iter_mut().filter(|planned| planned.ty == TensorType::Q4_K);
-    tensors.filter(|planned| is_chosen(&planned.name)).for_each(|planned| planned.ty = TensorType::Q6_K);
+    for planned in &mut blueprint.tensors {
+        planned.ty = match (planned.ty, is_chosen(&planned.name)) {
+            (TensorType::Q4_K, true) => TensorType::Q6_K,
+            (TensorType::Q4_0, true) => TensorType::Q8_0,
+            (TensorType::Q4_0, false) => TensorType::Q5_0,
+            (ty, _) => ty,
+        };
+    }
 }
 
 #[cfg(test)]
