@@ -227,7 +227,8 @@ fn what_is_undamaged_and_does_not_fit_is_named() {
     says(&spoilt(8, &[2]), "the context was saved in version 2 of the format, and this is for version 1");
     says(&spoilt(12, &[1, 2, 3]), "the context was saved with another model");
     says(&spoilt(44, &[1]), "the context was saved with a KV cache in q8_0, and this one is in f16");
-    says(&spoilt(44, &[2]), "the saved context is damaged: its digest does not fit");
+    says(&spoilt(44, &[2]), "the context was saved with a KV cache in f32, and this one is in f16");
+    says(&spoilt(44, &[3]), "the saved context is damaged: its digest does not fit");
     let mut longer = whole.clone();
     longer.push(0);
     says(&longer, "the saved context goes on after its end");
