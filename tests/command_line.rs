@@ -181,12 +181,17 @@ fn inspect_and_plan_speak_json() {
         "window",
     ];
     assert!(parts.iter().map(|p| of(p)).sum::<u64>() <= 64 << 20);
-    // What the KV cache saves in 8 bits the window gets: 17 of 32 bytes are left, of a context of 256 positions.
-    let in_8_bits: Value =
-        serde_json::from_slice(&forebay(&[&args[..], &["--kv-type", "q8_0"]].concat()).stdout).unwrap();
-    assert_eq!(in_8_bits["kv_type"], "q8_0");
+    // What the KV cache saves in 8 bits the window gets: 17 of 32 bytes are left, of a context of 256 positions. In f32 it
+    // takes twice the bytes from the window.
+    let with = |kv: &str| -> Value {
+        serde_json::from_slice(&forebay(&[&args[..], &["--kv-type", kv]].concat()).stdout).unwrap()
+    };
+    let (in_8_bits, in_f32) = (with("q8_0"), with("f32"));
+    assert_eq!([&plan["kv_type"], &in_8_bits["kv_type"], &in_f32["kv_type"]], ["f16", "q8_0", "f32"]);
     assert_eq!(in_8_bits["kv_cache"].as_u64().unwrap() * 32, of("kv_cache") * 17);
+    assert_eq!(in_f32["kv_cache"].as_u64().unwrap(), of("kv_cache") * 2);
     assert!(in_8_bits["window"].as_u64().unwrap() > of("window"));
+    assert!(in_f32["window"].as_u64().unwrap() < of("window"));
 }
 
 #[test]

@@ -12,6 +12,8 @@ use forebay_infer::kernels::ops::argmax;
 /// Largest difference to the expected logits, as a part of their range, where the weights are floats: f32 throughout, and we
 /// keep keys and values in half precision.
 const TOLERANCE: f64 = 1e-3;
+/// The same with keys and values in f32, which leaves the order of sums.
+const EXACT_TOLERANCE: f64 = 1e-5;
 /// The same where weights, and activations with them, are quantized: these logits are llama.cpp's, and any other order of
 /// roundings lies as far away.
 const QUANTIZED_TOLERANCE: f64 = 2e-2;
@@ -120,6 +122,15 @@ mod quantized {
         gpt_oss_mxfp4: "gpt-oss-mxfp4",
         qwen3moe_q4_0: "qwen3moe-q4-0",
         qwen3moe_q8_0: "qwen3moe-q8-0",
+    }
+}
+
+#[test]
+fn keys_and_values_in_f32_leave_nothing_but_the_order_of_sums() {
+    for &name in floats::NAMES {
+        let difference = Fixture::load("experts", name, CONTEXT).difference_in_f32();
+        eprintln!("{name}: {difference:.1e} of the range with keys and values in f32");
+        assert!(difference <= EXACT_TOLERANCE, "{name}: {difference:.1e} of the range with keys and values in f32");
     }
 }
 

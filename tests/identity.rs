@@ -67,15 +67,17 @@ fn check(model: &str) {
     same("a prompt in chunks of 5", Options { chunk: Some(5), ..third });
     same("the portable kernels", Options { isa: Isa::Portable, ..base });
 
-    let eight_bits = Options { kv: KvType::Q8_0, ..base };
-    let rounded = logits(&loaded, &eight_bits);
-    assert!(rounded != expected, "{model}: a cache in 8 bits rounds");
-    for (what, options) in [
-        ("1 thread", Options { threads: NonZero::<usize>::MIN, ..eight_bits }),
-        ("a prompt in chunks of 5", Options { chunk: Some(5), ..eight_bits }),
-        ("the portable kernels", Options { isa: Isa::Portable, ..eight_bits }),
-    ] {
-        assert!(logits(&loaded, &options) == rounded, "{model}: other logits in 8 bits with {what}");
+    for kv in [KvType::F32, KvType::Q8_0] {
+        let kept_so = Options { kv, ..base };
+        let others = logits(&loaded, &kept_so);
+        assert!(others != expected, "{model}: a cache in {kv} does not round as one in f16");
+        for (what, options) in [
+            ("1 thread", Options { threads: NonZero::<usize>::MIN, ..kept_so }),
+            ("a prompt in chunks of 5", Options { chunk: Some(5), ..kept_so }),
+            ("the portable kernels", Options { isa: Isa::Portable, ..kept_so }),
+        ] {
+            assert!(logits(&loaded, &options) == others, "{model}: other logits in {kv} with {what}");
+        }
     }
 }
 

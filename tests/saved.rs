@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{self, Read, Write};
 use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use common::fixture::Fixture;
@@ -13,6 +14,7 @@ use forebay_infer::kernels::{Isa, KvType};
 use forebay_infer::model::saved::{MAGIC, VERSION};
 use forebay_infer::model::{Fingerprint, Restored, SavedError};
 use forebay_infer::open::{Loaded, Options, SystemEngine, open_engine};
+use forebay_prefetch::SchedulerOptions;
 use sha2::{Digest as _, Sha256};
 
 const CONTEXT: usize = 64;
@@ -227,7 +229,8 @@ fn what_is_undamaged_and_does_not_fit_is_named() {
     says(&spoilt(8, &[2]), "the context was saved in version 2 of the format, and this is for version 1");
     says(&spoilt(12, &[1, 2, 3]), "the context was saved with another model");
     says(&spoilt(44, &[1]), "the context was saved with a KV cache in q8_0, and this one is in f16");
-    says(&spoilt(44, &[2]), "the saved context is damaged: its digest does not fit");
+    says(&spoilt(44, &[2]), "the context was saved with a KV cache in f32, and this one is in f16");
+    says(&spoilt(44, &[3]), "the saved context is damaged: its digest does not fit");
     let mut longer = whole.clone();
     longer.push(0);
     says(&longer, "the saved context goes on after its end");
@@ -267,6 +270,75 @@ fn models_with_the_same_header_are_told_apart() {
     let [before, after] = [&fixture.path, &path].map(|path| open(path, &common::options(8)).1);
     assert_ne!(before, after);
     assert_eq!(before, open(&fixture.path, &common::floor(&fixture.path, &common::options(9))).1);
+}
+
+/// What is said to who wants to save the context, which is that of `tokens`; or what is saved.
+fn try_to_save(engine: &SystemEngine, tokens: &[u32], model: &Fingerprint) -> Result<Vec<u8>, &'static str> {
+    let mut bytes = Vec::new();
+    match catch_unwind(AssertUnwindSafe(|| engine.save(tokens, model, &mut bytes).unwrap())) {
+        Ok(()) => Ok(bytes),
+        Err(panic) => Err(panic.downcast_ref::<&'static str>().copied().unwrap()),
+    }
+}
+
+const STALE: &str = "logits after the last of them";
+
+#[test]
+fn logits_that_a_failed_pass_left_are_not_saved() {
+    let fixture = CASES[0].load();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.gguf");
+    let whole = std::fs::read(&fixture.path).unwrap();
+    std::fs::write(&path, &whole).unwrap();
+    // One read after the other, so that the first pages of a matrix are multiplied before the last one is missed.
+    let scheduler = SchedulerOptions { prefetch: false, ..Default::default() };
+    let floor = common::floor(&path, &common::options(CONTEXT));
+    let options = Options { chunk: Some(4), depth: 1, scheduler, ..floor };
+    let tokens = &fixture.tokens[..17];
+    let tensor = |name: &str| Loaded::open(&fixture.path).unwrap().gguf.tensor(name).unwrap().clone();
+    let (head, layer) = (tensor("output.weight"), tensor("blk.1.attn_q.weight"));
+    assert_eq!(head.end(), whole.len() as u64, "a file that is cut off there lacks nothing but the head");
+    let cut = |len: u64| std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
+    let expected = |done: usize| saved(&fixture.path, &options, &tokens[..done]);
+
+    // A pass that comes to the end of the head has written over some of the logits; one that fails before has not; and
+    // a chunk of a prompt that is done has moved the context away from them.
+    let (in_head, in_layer) = (head.end() - 1, layer.offset);
+    for (what, cut_at_once, cut_later, done, left) in [
+        ("in the head", in_head, in_head, 9, Err(STALE)),
+        ("before the head", in_layer, in_layer, 9, Ok(expected(9))),
+        ("in the second chunk", whole.len() as u64, in_layer, 13, Err(STALE)),
+    ] {
+        std::fs::write(&path, &whole).unwrap();
+        let (mut engine, model) = open(&path, &options);
+        let before = bits(engine.forward(&tokens[..9], |_| ()).unwrap());
+        cut(cut_at_once);
+        let until = if done == 9 { 13 } else { 17 };
+        engine.forward(&tokens[9..until], |_| cut(cut_later)).unwrap_err();
+        assert_eq!(engine.position(), done, "{what}");
+        assert_eq!(bits(engine.logits_mut()) == before, what != "in the head", "{what}: logits that were written over");
+        assert!(try_to_save(&engine, &tokens[..done], &model) == left, "{what}");
+        // With the logits of the next pass it is what it would have been.
+        std::fs::write(&path, &whole).unwrap();
+        engine.forward(&tokens[done..], |_| ()).unwrap();
+        assert!(try_to_save(&engine, tokens, &model) == Ok(expected(17)), "{what}, and then again");
+    }
+}
+
+#[test]
+fn logits_of_more_than_was_restored_are_not_saved() {
+    let fixture = CASES[0].load();
+    let (options, tokens) = (common::options(CONTEXT), &fixture.tokens[..9]);
+    let bytes = saved(&fixture.path, &options, tokens);
+    let (mut engine, model) = open(&fixture.path, &options);
+    let restored = engine.restore(&tokens[..5], &model, &bytes[..]).unwrap();
+    assert_eq!(restored, Restored { tokens: 4, complete: true });
+    assert!(try_to_save(&engine, &tokens[..4], &model) == Err(STALE));
+    engine.restore(tokens, &model, &bytes[..]).unwrap();
+    assert!(try_to_save(&engine, tokens, &model) == Ok(bytes));
+    // An empty context has none that could be wrong.
+    engine.clear();
+    assert!(try_to_save(&engine, &[], &model).is_ok());
 }
 
 /// Gives or takes so many bytes, and then fails.

@@ -10,9 +10,10 @@ use std::path::Path;
 
 use forebay_infer::gguf::write::Writer;
 use forebay_infer::gguf::{Model, TensorType};
+use forebay_infer::kernels::Isa;
 use forebay_infer::kernels::ops::argmax;
 use forebay_infer::model::ModelMap;
-use forebay_infer::open::Options;
+use forebay_infer::open::{Options, divide};
 use forebay_infer::synth::routing::{REFERENCE, Spread};
 use forebay_infer::synth::{Config, SHAPES, Synthesis};
 
@@ -140,6 +141,31 @@ fn the_shapes_are_models_of_the_size_that_their_names_say() {
         let map = ModelMap::new(&model).unwrap();
         assert_eq!(map.decoder.layers.len() as u64, config.num_hidden_layers, "{name}");
         std::fs::remove_file(directory.path().join(name)).unwrap();
+    }
+}
+
+/// A form of activations for each head is as wide as what a head is multiplied with, not as the model.
+#[test]
+fn what_heads_have_for_inputs_does_not_grow_with_the_model() {
+    let directory = tempfile::tempdir().unwrap();
+    let (kind, rest) = SMALL[2];
+    for ty in [TensorType::Q4_K, TensorType::Q4_0, TensorType::F16] {
+        let per_token = |dim: u64, heads: u64| {
+            let json = format!(
+                r#"{{ "model_type": "{kind}", "hidden_size": {dim}, "num_hidden_layers": 2, "num_attention_heads": {heads},
+                "vocab_size": 600, "rms_norm_eps": 1e-6, "max_position_embeddings": 4096, {rest} }}"#
+            );
+            let synthesis = Synthesis::new(&Config::from_json(&json).unwrap(), ty, 1 << 30, 7, kind).unwrap();
+            let path = directory.path().join("header.gguf");
+            let map = ModelMap::new(&header(&synthesis, &path)).unwrap();
+            let mut options = common::options(CONTEXT);
+            options.isa = Isa::Portable;
+            divide(&map, &options).unwrap().needs.activations_per_token
+        };
+        // What one input and those of the heads take is shared, so it may grow less with more heads.
+        let growth = |heads: u64| per_token(4096, heads) - per_token(2048, heads);
+        assert!(growth(32) <= growth(4), "{ty}: {} and {}", growth(32), growth(4));
+        assert!(per_token(2048, 32) > per_token(2048, 4), "{ty}: but each head has some");
     }
 }
 

@@ -68,8 +68,8 @@ pub(crate) struct EngineArgs {
     /// quarter of the ceiling pays for it; plan, 2048].
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ctx: Option<u32>,
-    /// How the KV cache is kept: f16, or q8_0 in 53 % of the memory, at the price of rounding keys and values to 8 bits,
-    /// which changes the logits a little.
+    /// How the KV cache is kept: f16; q8_0 in 53 % of the memory, at the price of rounding keys and values to 8 bits, which
+    /// changes the logits a little; or f32 in twice the memory, which rounds nothing.
     #[arg(long, default_value_t = KvType::F16, value_name = "TYPE")]
     pub(crate) kv_type: KvType,
     /// Threads that compute [default: the cores of this machine].

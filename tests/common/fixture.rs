@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use forebay_infer::kernels::{Isa, KvType};
 use forebay_infer::open::Options;
 
 /// A model and what is expected of it.
@@ -88,6 +89,22 @@ impl Fixture {
             assert!(reference.last() == Some(&last), "{}: other bits in chunks of {chunk}", self.name);
         }
         assert!(reference.last() == Some(&self.run_at_once(&floor)), "{}: other bits at once at the floor", self.name);
+    }
+
+    /// How far from what is expected it is with keys and values in f32; with the same bits in the ways of running that
+    /// have most to do with these.
+    pub(crate) fn difference_in_f32(&self) -> f64 {
+        let base = Options { kv: KvType::F32, ..super::options(self.context) };
+        let reference = self.run(&base);
+        let floor = super::floor(&self.path, &base);
+        for (how, options) in [
+            ("in chunks of 3", Options { chunk: Some(3), ..base }),
+            ("with the portable kernels at the floor", Options { isa: Isa::Portable, ..floor }),
+            ("one token at a time at the floor", Options { chunk: Some(1), ..floor }),
+        ] {
+            assert!(self.run(&options) == reference, "{}: other bits in f32 {how}", self.name);
+        }
+        self.difference(&reference)
     }
 }
 

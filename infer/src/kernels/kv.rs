@@ -9,7 +9,7 @@
 //! Both are read in the order in which they lie. Position `p` has slot `p mod slots`, where the slots are the positions
 //! rounded up to whole tiles: so position `p` is in lane `p mod 32` of its tile, however long the context is.
 //!
-//! In [`KvType::Q8_0`] 32 elements of a position share a scale: with `amax` their largest magnitude the quants are
+//! [`KvType::F32`] keeps every bit. [`KvType::F16`] rounds to nearest, ties to even. In [`KvType::Q8_0`] 32 elements of a position share a scale: with `amax` their largest magnitude the quants are
 //! `round(x * (127 / amax))`, to nearest, ties to even, and the scale is `amax / 127`, rounded to half precision, like
 //! the activations of the [specification](super). A last, incomplete block is as if zeros followed. An infinity or a
 //! NaN makes the scale NaN.
@@ -35,6 +35,8 @@ pub(super) const LANES: usize = 32;
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KvType {
+    /// Single precision: as they were computed.
+    F32,
     /// Half precision.
     #[default]
     F16,
@@ -44,21 +46,32 @@ pub enum KvType {
 
 impl KvType {
     /// All types.
-    pub const ALL: [Self; 2] = [Self::F16, Self::Q8_0];
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8_0];
 
     /// The type's name, as it is parsed from.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Q8_0 => "q8_0",
         }
     }
 
-    /// Bytes of 32 elements.
-    const fn row_bytes(self) -> usize {
+    /// Bytes of 32 elements, without their scale.
+    const fn element_bytes(self) -> usize {
+        LANES
+            * match self {
+                Self::F32 => size_of::<f32>(),
+                Self::F16 => size_of::<F16>(),
+                Self::Q8_0 => size_of::<i8>(),
+            }
+    }
+
+    /// Bytes of the scale of 32 elements.
+    const fn scale_bytes(self) -> usize {
         match self {
-            Self::F16 => LANES * size_of::<F16>(),
-            Self::Q8_0 => LANES + size_of::<F16>(),
+            Self::F32 | Self::F16 => 0,
+            Self::Q8_0 => size_of::<F16>(),
         }
     }
 }
@@ -74,7 +87,7 @@ impl FromStr for KvType {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|ty| ty.name() == name);
-        found.ok_or_else(|| format!("no type of the KV cache is called '{name}'; there are: f16, q8_0"))
+        found.ok_or_else(|| format!("no type of the KV cache is called '{name}'; there are: f32, f16, q8_0"))
     }
 }
 
@@ -99,15 +112,10 @@ pub struct KvShape {
 impl KvShape {
     /// The bytes of a layer of this shape; `usize::MAX` where they are more than a `usize` counts.
     pub const fn bytes(&self) -> usize {
-        // Keys: a scale is for 32 elements of a position and they for 32 positions, so it comes out as below.
-        let keys = match self.ty {
-            KvType::F16 => self.key_dim.saturating_mul(LANES * size_of::<F16>()),
-            KvType::Q8_0 => self
-                .key_dim
-                .saturating_mul(LANES)
-                .saturating_add(self.key_blocks().saturating_mul(LANES * size_of::<F16>())),
-        };
-        let values = self.stripes().saturating_mul(LANES * self.ty.row_bytes());
+        let (elements, scale) = (self.ty.element_bytes(), self.ty.scale_bytes());
+        let key_scales = self.key_blocks().saturating_mul(LANES * scale);
+        let keys = self.key_dim.saturating_mul(elements).saturating_add(key_scales);
+        let values = self.stripes().saturating_mul(LANES * (elements + scale));
         self.heads.saturating_mul(self.tiles()).saturating_mul(keys.saturating_add(values))
     }
 
@@ -139,6 +147,7 @@ struct Layer {
 }
 
 enum Rows {
+    F32(Parts<f32>),
     F16(Parts<F16>),
     Q8(Parts<i8>),
 }
@@ -163,6 +172,7 @@ impl KvCache {
     /// Room for layers of these shapes.
     pub fn new(layers: impl IntoIterator<Item = KvShape>) -> Self {
         let rows = |shape: &KvShape| match shape.ty {
+            KvType::F32 => Rows::F32(Parts::new(shape)),
             KvType::F16 => Rows::F16(Parts::new(shape)),
             KvType::Q8_0 => Rows::Q8(Parts::new(shape)),
         };
@@ -184,9 +194,8 @@ impl KvCache {
         assert_eq!(keys.len(), shape.heads * shape.key_dim, "elements of {} keys", shape.heads);
         assert_eq!(values.len(), shape.heads * shape.value_dim, "elements of {} values", shape.heads);
         match rows {
-            Rows::F16(parts) => {
-                with_level!(isa, level => level.run(Store { shape, parts, position, keys, values }));
-            }
+            Rows::F32(parts) => with_level!(isa, level => level.run(Store { shape, parts, position, keys, values })),
+            Rows::F16(parts) => with_level!(isa, level => level.run(Store { shape, parts, position, keys, values })),
             Rows::Q8(parts) => with_level!(isa, level => level.run(Store { shape, parts, position, keys, values })),
         }
     }
@@ -195,6 +204,7 @@ impl KvCache {
     pub(super) fn layer(&self, layer: usize) -> KvLayer<'_> {
         let Layer { shape, rows } = &self.layers[layer];
         match rows {
+            Rows::F32(parts) => KvLayer::F32(View { shape, parts }),
             Rows::F16(parts) => KvLayer::F16(View { shape, parts }),
             Rows::Q8(parts) => KvLayer::Q8(View { shape, parts }),
         }
@@ -216,6 +226,7 @@ impl<E: Stored> Parts<E> {
 
 /// A layer of a [`KvCache`], to read.
 pub(super) enum KvLayer<'a> {
+    F32(View<'a, f32>),
     F16(View<'a, F16>),
     Q8(View<'a, i8>),
 }
@@ -273,6 +284,20 @@ pub(super) trait Stored: Pod + Sync {
 
     /// As floats, without their scale: exact.
     fn widen<S: Simd>(simd: S, from: &[Self; 16]) -> S::V;
+}
+
+impl Stored for f32 {
+    const SCALED: bool = false;
+
+    #[inline(always)]
+    fn encode<S: Simd>(_: S, x: &[f32; LANES]) -> ([Self; LANES], F16) {
+        (*x, F16::zeroed())
+    }
+
+    #[inline(always)]
+    fn widen<S: Simd>(simd: S, from: &[Self; 16]) -> S::V {
+        simd.load(from)
+    }
 }
 
 impl Stored for F16 {

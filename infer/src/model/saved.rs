@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`MAGIC`], [`VERSION`] | 8, 4 |
 //! | the [`Fingerprint`] of the model | 32 |
-//! | how keys and values are kept: 0 as f16, 1 as q8_0 | 4 |
+//! | how keys and values are kept: 0 as f16, 1 as q8_0, 2 as f32 | 4 |
 //! | how many tokens there are, and the tokens | 8, and 4 for each |
 //! | SHA-256 of everything so far | 32 |
 //! | for each layer, the keys and values that its attention may see again: tile by tile, head by head | as their shapes say |
@@ -220,5 +220,6 @@ fn code(ty: KvType) -> u32 {
     match ty {
         KvType::F16 => 0,
         KvType::Q8_0 => 1,
+        KvType::F32 => 2,
     }
 }

@@ -192,6 +192,7 @@ pub fn attend(
         sizes,
     };
     match cache.layer(layer) {
+        KvLayer::F32(kv) => call.run(kv, pool, scratch),
         KvLayer::F16(kv) => call.run(kv, pool, scratch),
         KvLayer::Q8(kv) => call.run(kv, pool, scratch),
     }

@@ -38,6 +38,7 @@ impl KvCache {
     pub fn copy_out(&self, piece: &KvPiece, out: &mut Vec<u8>) {
         let Layer { shape, rows } = &self.layers[piece.layer];
         match rows {
+            Rows::F32(parts) => copy_out(parts, shape, piece, out),
             Rows::F16(parts) => copy_out(parts, shape, piece, out),
             Rows::Q8(parts) => copy_out(parts, shape, piece, out),
         }
@@ -52,6 +53,7 @@ impl KvCache {
         assert_eq!(bytes.len(), self.piece_bytes(piece), "bytes of {piece:?}");
         let Layer { shape, rows } = &mut self.layers[piece.layer];
         match rows {
+            Rows::F32(parts) => copy_in(parts, shape, piece, end, bytes),
             Rows::F16(parts) => copy_in(parts, shape, piece, end, bytes),
             Rows::Q8(parts) => copy_in(parts, shape, piece, end, bytes),
         }

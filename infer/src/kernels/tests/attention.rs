@@ -129,6 +129,7 @@ fn levels_threads_and_batches_give_the_same_bits() {
 fn kept(ty: KvType, row: &[f32]) -> Vec<f64> {
     let half = |x: f32| f64::from(half::f16::from_f32(x).to_f32());
     match ty {
+        KvType::F32 => row.iter().map(|&x| x.into()).collect(),
         KvType::F16 => row.iter().map(|&x| half(x)).collect(),
         KvType::Q8_0 => row
             .chunks(32)
@@ -193,7 +194,9 @@ fn values_that_are_no_numbers_come_through_as_such() {
         let shape = KvShape { ty, heads: 1, key_dim: 8, value_dim: 8, positions: 300 };
         let attention = Attention { heads: 1, scale: 1.0, ..PLAIN };
         for isa in Isa::available() {
-            for bad in [f32::NAN, f32::INFINITY, 1e30] {
+            // What is beyond half precision is an infinity there, and so are scales.
+            let beyond = (ty != KvType::F32).then_some(1e30);
+            for bad in [f32::NAN, f32::INFINITY].into_iter().chain(beyond) {
                 for (bad_key, at) in [(true, 2), (false, 2), (true, 299), (false, 298)] {
                     let mut cache = KvCache::new([shape]);
                     let [key, value] = if bad_key { [bad, 1.0] } else { [1.0, bad] };
@@ -207,6 +210,24 @@ fn values_that_are_no_numbers_come_through_as_such() {
                     assert!(out[..8].iter().all(|x| x.is_finite() == (at == 299)), "{out:?}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn single_precision_holds_what_halves_do_not() {
+    let shape = KvShape { ty: KvType::F32, heads: 1, key_dim: 1, value_dim: 1, positions: 2 };
+    let attention = Attention { heads: 1, scale: 1.0, ..PLAIN };
+    // Beyond the largest half and below the least, and a neighbour of one.
+    for value in [1e30, -1e-30, 1.0 + f32::EPSILON] {
+        for isa in Isa::available() {
+            let mut cache = KvCache::new([shape]);
+            // The second key decides: a half would be an infinity, and the weight no number.
+            cache.store(isa, 0, 0, &[1.0], &[7.0]);
+            cache.store(isa, 0, 1, &[1e5], &[value]);
+            let (mut out, mut scratch) = ([0.0], Scratch::new(1, 1, &shape));
+            attend(&pool(1), isa, &attention, &cache, 0, 1, &[1.0], 1, &mut scratch, &mut out);
+            assert_eq!(out[0].to_bits(), value.to_bits(), "{isa}");
         }
     }
 }

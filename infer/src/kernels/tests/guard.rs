@@ -5,6 +5,10 @@
 use std::ptr::NonNull;
 
 use super::*;
+use crate::kernels::blocks::F16;
+use crate::kernels::kv::{LANES, Stored};
+use crate::kernels::level::with_level;
+use crate::kernels::simd::{Simd, Work};
 use crate::kernels::{Activations, Formats, Panels, Part, Width, matmul};
 
 /// Which side of a slice is guarded.
@@ -89,4 +93,45 @@ fn products_stay_within_their_slices() {
             }
         }
     }
+}
+
+/// Encodes 32 elements, and widens those that come out from where `kept` is.
+struct ThereAndBack<'a, E> {
+    x: &'a [f32; LANES],
+    kept: &'a mut [E; LANES],
+}
+
+impl<E: Stored> Work for ThereAndBack<'_, E> {
+    type Output = [[f32; 16]; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> [[f32; 16]; 2] {
+        *self.kept = E::encode(simd, self.x).0;
+        let (halves, mut out) = (self.kept.as_chunks().0, [[0.0; 16]; 2]);
+        for (half, out) in halves.iter().zip(&mut out) {
+            simd.store(E::widen(simd, half), out);
+        }
+        out
+    }
+}
+
+#[test]
+fn keys_and_values_are_stored_and_read_within_their_slices() {
+    fn check<E: Stored>() {
+        let (mut inputs, mut cache) = (Guarded::new(LANES * 4), Guarded::new(LANES * size_of::<E>()));
+        let integers: [f32; LANES] = std::array::from_fn(|i| i as f32 * 8.0 - 121.0);
+        for isa in Isa::available() {
+            for side in [Side::Before, Side::After] {
+                let x: &mut [f32; LANES] = inputs.slice(LANES, side).first_chunk_mut().unwrap();
+                let kept: &mut [E; LANES] = cache.slice(LANES, side).first_chunk_mut().unwrap();
+                *x = integers;
+                let got = with_level!(isa, level => level.run(ThereAndBack { x, kept }));
+                // The largest of them is 127: all types hold these exactly, scale or not.
+                assert_eq!(got.as_flattened(), integers, "{isa}, {side:?}");
+            }
+        }
+    }
+    check::<f32>();
+    check::<F16>();
+    check::<i8>();
 }

@@ -58,6 +58,7 @@ fn every_level_stores_the_same_bytes() {
                         }};
                     }
                     match cache.layer(0) {
+                        KvLayer::F32(view) => take!(view),
                         KvLayer::F16(view) => take!(view),
                         KvLayer::Q8(view) => take!(view),
                     }
@@ -67,12 +68,35 @@ fn every_level_stores_the_same_bytes() {
             let nan = |pair: [u8; 2]| if half::f16::from_le_bytes(pair).is_nan() { [0xff; 2] } else { pair };
             match ty {
                 KvType::F16 => bytes.as_chunks().0.iter().flat_map(|&pair| nan(pair)).collect(),
-                KvType::Q8_0 => bytes,
+                KvType::F32 | KvType::Q8_0 => bytes,
             }
         };
         let expected = bytes(Isa::Portable);
         for isa in vector_levels() {
             assert!(bytes(isa) == expected, "{isa}, {ty}");
+        }
+    }
+}
+
+#[test]
+fn single_precision_keeps_every_bit() {
+    // Signed zeros, subnormals, the largest, NaNs with something in them, and what lies between two halves.
+    let bits =
+        [0x8000_0000, 0, 1, 0x807f_ffff, 0x7f7f_ffff, 0x7fc0_1234, 0xff80_0000, 0x3f80_0001, 0x3333_3333, 0x4780_0001];
+    let element = |p: usize, i: usize| f32::from_bits(bits[(p * 3 + i) % bits.len()]);
+    for isa in Isa::available() {
+        let cache = filled(isa, KvType::F32, element);
+        let KvLayer::F32(view) = cache.layer(0) else { unreachable!() };
+        for (p, head) in (0..POSITIONS).flat_map(|p| [(p, 0), (p, 1)]) {
+            let (tile, lane) = (p / LANES, p % LANES);
+            let (keys, _) = view.keys(head, tile);
+            for (i, key) in keys.iter().enumerate() {
+                assert_eq!(key[lane].to_bits(), element(p, head * 41 + i).to_bits(), "{isa}, key {i} at {p}");
+            }
+            for i in 0..75 {
+                let value = view.values(head, i / LANES, tile).0[lane][i % LANES];
+                assert_eq!(value.to_bits(), element(p, head * 75 + i).to_bits(), "{isa}, value {i} at {p}");
+            }
         }
     }
 }
@@ -125,22 +149,30 @@ fn bytes_are_what_is_taken() {
     for ty in KvType::ALL {
         let shape = KvShape { ty, heads: 2, key_dim: 128, value_dim: 128, positions: 8192 };
         let per_position = match ty {
+            KvType::F32 => 2 * 256 * 4,
             KvType::F16 => 2 * 256 * 2,
             KvType::Q8_0 => 2 * 256 * 34 / 32,
         };
         assert_eq!(shape.bytes(), 8192 * per_position);
         let odd = super::kv::shape(ty);
         let [elements, scales] = [41 + 3 * 32, 2 + 3].map(|x| 2 * 3 * 32 * x);
-        assert_eq!(odd.bytes(), if ty == KvType::F16 { 2 * elements } else { elements + 2 * scales });
+        let expected = match ty {
+            KvType::F32 => 4 * elements,
+            KvType::F16 => 2 * elements,
+            KvType::Q8_0 => elements + 2 * scales,
+        };
+        assert_eq!(odd.bytes(), expected);
     }
-    let impossible = KvShape { positions: usize::MAX, ..shape(KvType::Q8_0) };
-    assert_eq!(impossible.bytes(), usize::MAX);
+    for ty in KvType::ALL {
+        let impossible = KvShape { positions: usize::MAX, ..shape(ty) };
+        assert_eq!(impossible.bytes(), usize::MAX);
+    }
 }
 
 #[test]
 fn pieces_go_from_one_cache_to_another_of_any_length() {
     for ty in KvType::ALL {
-        let cache = filled(Isa::Portable, ty, |p, i| (p * 131 + i * 7) as f32 % 17.0);
+        let cache = filled(Isa::Portable, ty, |p, i| (p * 131 + i * 7) as f32 / 17.0);
         for (first, end, taken) in [(0, POSITIONS, POSITIONS), (0, 69, 33), (31, 65, 65), (37, 70, 70), (64, 65, 65)] {
             // As short as a ring can be that has them, and longer.
             for positions in [end - first, 500] {
@@ -171,5 +203,7 @@ fn names_round_trip() {
     for ty in KvType::ALL {
         assert_eq!(ty.to_string().parse(), Ok(ty));
     }
-    assert!("f32".parse::<KvType>().unwrap_err().contains("f16, q8_0"));
+    assert_eq!(KvType::default(), KvType::F16);
+    let error = "bf16".parse::<KvType>().unwrap_err();
+    assert_eq!(error, "no type of the KV cache is called 'bf16'; there are: f32, f16, q8_0");
 }
