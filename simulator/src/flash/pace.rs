@@ -1,6 +1,6 @@
 //! How fast bytes move right now: the link shared out, heat, and other traffic.
 
-use super::chance::{Chance, Exponential};
+use super::chance::Chance;
 use super::options::{FlashOptions, ThermalState};
 use super::parameters::{Background, FlashProfile};
 use super::thermal::Thermal;
@@ -36,15 +36,14 @@ pub(super) struct Pace {
 struct Constants {
     profile: FlashProfile,
     other_watts: f64,
-    exponential: Exponential,
 }
 
 impl Pace {
     pub(super) fn new(profile: FlashProfile, options: &FlashOptions) -> Pace {
         let constants =
-            Arc::new(Constants { other_watts: options.other_watts, exponential: Exponential::new(), profile });
+            Arc::new(Constants { other_watts: options.other_watts, profile });
         let profile = &constants.profile;
-        let others = Others::new(&profile.background, Chance::new(options.seed, 1), &constants.exponential);
+        let others = Others::new(&profile.background, Chance::new(options.seed, 1));
         let thermal = Thermal::new(profile.heat, options.start);
         let (now, next_tick) = (Nanos::ZERO, TICK);
         Pace {
@@ -93,7 +92,7 @@ impl Pace {
             self.next_tick += TICK;
         }
         if self.others.toggle <= self.now {
-            self.others.change(&self.constants.profile.background, &self.constants.exponential);
+            self.others.change(&self.constants.profile.background);
         }
         self.set_rate();
     }
@@ -151,10 +150,6 @@ impl Pace {
         (self.thermal.state(), self.thermal.celsius())
     }
 
-    pub(super) fn exponential(&self) -> &Exponential {
-        &self.constants.exponential
-    }
-
     pub(super) fn profile(&self) -> &FlashProfile {
         &self.constants.profile
     }
@@ -178,13 +173,13 @@ struct Others {
 }
 
 impl Others {
-    fn new(background: &Background, chance: Chance, exponential: &Exponential) -> Others {
+    fn new(background: &Background, chance: Chance) -> Others {
         let mut others = Others { taken: background.burst_share, toggle: Nanos::ZERO, chance };
-        others.change(background, exponential);
+        others.change(background);
         others
     }
 
-    fn change(&mut self, background: &Background, exponential: &Exponential) {
+    fn change(&mut self, background: &Background) {
         let Background { share, burst_share, burst_s } = *background;
         if share <= 0.0 {
             (self.taken, self.toggle) = (0.0, Nanos(u64::MAX));
@@ -192,7 +187,7 @@ impl Others {
         }
         let seconds = if self.taken > 0.0 {
             self.taken = 0.0;
-            burst_s * (burst_share / share - 1.0) * self.chance.exponential(exponential)
+            burst_s * (burst_share / share - 1.0) * self.chance.exponential()
         } else {
             self.taken = burst_share;
             burst_s
