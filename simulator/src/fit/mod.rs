@@ -65,8 +65,7 @@ impl Errors {
 
 /// What the model says to each point.
 pub fn compare(profile: &FlashProfile, points: &[Point]) -> Errors {
-    let compare =
-        |point: &Point| Comparison { point: point.clone(), simulated_mb_s: throughput(profile, point) / 1e6 };
+    let compare = |point: &Point| Comparison { point: point.clone(), simulated_mb_s: throughput(profile, point) / 1e6 };
     Errors { points: points.iter().map(compare).collect() }
 }
 

@@ -58,13 +58,7 @@ impl Commands {
     ///
     /// The transfers of one read are sensed by different units at once and move in their order. The whole read begins
     /// when none of them will have to wait for its unit any more.
-    pub(super) fn ready(
-        &mut self,
-        now: Nanos,
-        request: &Request,
-        in_flight: usize,
-        profile: &FlashProfile,
-    ) -> Nanos {
+    pub(super) fn ready(&mut self, now: Nanos, request: &Request, in_flight: usize, profile: &FlashProfile) -> Nanos {
         let crowded = 1.0 / profile.depth.share(in_flight);
         let command_ns = self.command_ns * crowded;
         let slow = self.chance.happens(profile.tail.share);
@@ -78,7 +72,9 @@ impl Commands {
         for i in 0..transfers {
             let scatter = self.scatter(profile.jitter);
             self.taken += nanos(command_ns * scatter);
-            let unit = (u128::from(mix((request.offset + i * profile.transfer_bytes) / self.stripe)) * self.units.len() as u128) >> 64;
+            let unit = (u128::from(mix((request.offset + i * profile.transfer_bytes) / self.stripe))
+                * self.units.len() as u128)
+                >> 64;
             let unit = &mut self.units[unit as usize];
             let begins = self.taken.max(*unit);
             *unit = begins + sense;

@@ -40,8 +40,7 @@ struct Constants {
 
 impl Pace {
     pub(super) fn new(profile: FlashProfile, options: &FlashOptions) -> Pace {
-        let constants =
-            Arc::new(Constants { other_watts: options.other_watts, profile });
+        let constants = Arc::new(Constants { other_watts: options.other_watts, profile });
         let profile = &constants.profile;
         let others = Others::new(&profile.background, Chance::new(options.seed, 1));
         let thermal = Thermal::new(profile.heat, options.start);

@@ -209,7 +209,9 @@ impl Profile {
         if heat.ambient_c.high >= heat.warm_c.low || heat.warm_c.high >= heat.hot_c.low {
             return wrong("heat.warm_c", &heat.warm_c, "must be above ambient_c and below hot_c, at all edges");
         }
-        if let Some((parameter, start)) = self.fit.iter().flat_map(|f| &f.start).find(|(_, x)| !(x.is_finite() && **x > 0.0)) {
+        if let Some((parameter, start)) =
+            self.fit.iter().flat_map(|f| &f.start).find(|(_, x)| !(x.is_finite() && **x > 0.0))
+        {
             let what = format!("{start} must be above 0");
             return Err((format!("fit.start.{}", parameter.name()), flash.link_mb_s.span.clone(), what));
         }
@@ -224,8 +226,25 @@ impl Profile {
     }
 }
 
-/// The error of the TOML reader, with the field that stands in its line.
+/// The error of the TOML reader, with the field that its place is in.
 fn broken(error: &toml::de::Error, text: &str, file: &str) -> ProfileError {
     let span = error.span().unwrap_or(0..0);
-    ProfileError::at(file, text, span, None, error.message().into())
+    let field = field_at(text, span.start);
+    ProfileError::at(file, text, span, field, error.message().into())
+}
+
+/// The key of the line in which the byte `at` stands, behind the tables that it is in.
+fn field_at(text: &str, at: usize) -> Option<String> {
+    let end = text[at..].find('\n').map_or(text.len(), |i| at + i);
+    let mut lines = text[..end].lines().rev().map(str::trim);
+    let line = lines.next()?;
+    let table = |line: &str| Some(line.strip_prefix('[')?.trim_matches(['[', ']']).to_owned());
+    if let Some(table) = table(line) {
+        return Some(table);
+    }
+    let key = line.split_once('=').map(|(key, _)| key.trim().to_owned()).filter(|key| !key.is_empty());
+    match (lines.find_map(table), key) {
+        (Some(table), Some(key)) => Some(format!("{table}.{key}")),
+        (table, key) => key.or(table),
+    }
 }
