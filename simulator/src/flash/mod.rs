@@ -202,6 +202,12 @@ impl Flash {
         self.waiting.len() + self.moving.len() + self.ended.len()
     }
 
+    /// Joules of heat that came from elsewhere in the device, as from its cores, since this was last told. They count when
+    /// heat is reckoned next, within a tenth of a second, or when the next read comes.
+    pub fn warm(&mut self, joules: f64) {
+        self.pace.warm(joules);
+    }
+
     /// The derating in force and the temperature in degrees Celsius, at the last event.
     pub fn thermal(&self) -> (ThermalState, f64) {
         self.pace.thermal()

@@ -28,6 +28,8 @@ pub(super) struct Pace {
     next_tick: Nanos,
     /// Bytes of all reads since the last tick.
     moved: f64,
+    /// Heat that came from elsewhere since the last tick, in joules.
+    warmed: f64,
     others: Others,
 }
 
@@ -54,6 +56,7 @@ impl Pace {
             thermal,
             next_tick,
             moved: 0.0,
+            warmed: 0.0,
             others,
             constants,
         }
@@ -85,9 +88,10 @@ impl Pace {
     pub(super) fn change(&mut self) {
         if self.next_tick <= self.now {
             let seconds = TICK.as_secs_f64();
-            let joules = self.moved * self.constants.profile.joules_byte + self.constants.other_watts * seconds;
+            let elsewhere = self.warmed + self.constants.other_watts * seconds;
+            let joules = self.moved * self.constants.profile.joules_byte + elsewhere;
             self.thermal.step(seconds, joules);
-            self.moved = 0.0;
+            (self.moved, self.warmed) = (0.0, 0.0);
             self.next_tick += TICK;
         }
         if self.others.toggle <= self.now {
@@ -102,7 +106,7 @@ impl Pace {
         while self.next_change() <= until {
             if at_rest
                 && self.active == 0
-                && self.moved == 0.0
+                && self.moved + self.warmed == 0.0
                 && self.thermal.is_at_rest()
                 && self.others.toggle > until
             {
@@ -135,6 +139,11 @@ impl Pace {
     pub(super) fn set_in_flight(&mut self, in_flight: usize) {
         self.in_flight = in_flight;
         self.set_rate();
+    }
+
+    /// Heat that came from elsewhere.
+    pub(super) fn warm(&mut self, joules: f64) {
+        self.warmed += joules;
     }
 
     pub(super) fn in_flight(&self) -> usize {

@@ -149,6 +149,19 @@ fn sustained_load_heats_the_device_and_rest_cools_it() {
 }
 
 #[test]
+fn heat_from_elsewhere_counts() {
+    let mut flash = Flash::new(&plain(), FlashOptions::default());
+    flash.warm(5.0);
+    flash.submit(Nanos(100_000_000), Request { id: 0, offset: 0, len: 1 });
+    let (state, celsius) = flash.thermal();
+    assert_eq!(state, ThermalState::Warm);
+    assert!(
+        (celsius - (35.0 + 25.0 * 0.025) / 1.025).abs() < 1e-9,
+        "5 J on 0.5 J/K, and one step of cooling: {celsius}"
+    );
+}
+
+#[test]
 fn other_traffic_takes_its_share() {
     let busy = Background { share: 0.25, burst_share: 0.5, burst_s: 0.01 };
     let profile = FlashProfile { background: busy, stream_bytes_s: 1e9, ..plain() };

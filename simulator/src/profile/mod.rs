@@ -10,6 +10,7 @@ mod fields;
 mod figure;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use device::{Compute, Device, DeviceHeat, Memory, Power, Rates, WeightType};
 pub use error::ProfileError;

@@ -116,3 +116,17 @@ fn more_than_512_gb_is_twice_as_fast_on_the_iphone_17_pro() {
     assert_eq!(link("iphone-17-pro-256gb"), 1.6e9);
     assert_eq!(link("iphone-17-pro-512gb"), 3.3e9);
 }
+
+#[test]
+fn what_is_written_is_read_again() {
+    for mut profile in Profile::all() {
+        profile.notes = "a \"quote\", a \\ and\na line".into();
+        let text = profile.to_toml();
+        let again = Profile::parse(&text, "again.toml").unwrap();
+        assert_eq!((&again.notes, &again.fit), (&profile.notes, &profile.fit));
+        assert_eq!(again.to_toml(), text);
+        for edge in [Edge::Low, Edge::Nominal, Edge::High] {
+            assert_eq!(again.at(edge), profile.at(edge));
+        }
+    }
+}
