@@ -15,6 +15,8 @@ pub mod catalogue;
 pub mod device;
 pub mod machine;
 pub mod measure;
+#[allow(clippy::disallowed_methods)] // It makes the files that it measures with.
+pub mod probe;
 pub mod simulate;
 
 pub use forebay_infer as infer;

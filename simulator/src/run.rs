@@ -158,14 +158,10 @@ fn costs_of(workload: &Workload, pages: Vec<(u32, u16)>, device: &Device, warm: 
     let machine = Machine {
         memory_bytes_s: memory,
         float_products_s: share * compute.prefill_flop_s.of(WeightType::F32) / 2.0,
-        step: STEP,
+        step: seconds(compute.step_s),
     };
     Costs::new(machine, workload.types.iter().map(rates).collect(), pages, workload.beside())
 }
-
-/// What a step takes besides products and attention: threads meet a few times, and a few rows are normed. An assumption, the same
-/// for all devices; a model of 60 layers with experts has about 400 steps.
-const STEP: Nanos = Nanos(5_000);
 
 /// An engine of another kind on `device`, with `cache` bytes for experts and `lanes` reads at once.
 pub fn serial<'a, R: Router>(

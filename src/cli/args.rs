@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Tell how a model would run on a device that is not there.
     Simulate(SimulateArgs),
+    /// Measure this machine, and make a device of it that can be simulated.
+    Probe(ProbeArgs),
     /// List the devices that can be simulated, and what is known of them.
     Devices(DevicesArgs),
     /// Get a model from the package index and keep it in the cache folder.
@@ -449,6 +451,31 @@ pub(crate) struct SimulateArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) case: CaseArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `forebay probe`
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// A file of 64 MiB or more, which is only read; or a folder, in which files of 1 GiB and of some 50 MiB are made and removed.
+    pub(crate) path: PathBuf,
+    /// Write the profile to this file: it can be given wherever a device is asked for.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Threads that compute [default: the cores of this machine].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// How flash is read: auto, uring or pread.
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) backend: Backend,
+    /// Instruction set: auto, portable or a level of this machine.
+    #[arg(long, default_value = "auto", env = "FOREBAY_ISA", value_name = "NAME", value_parser = parse_isa)]
+    pub(crate) isa: Isa,
+    /// How often each point is measured, interleaved; medians are kept.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

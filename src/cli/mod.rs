@@ -8,6 +8,7 @@ mod engine;
 mod fetch;
 mod inspect;
 mod plan;
+mod probe;
 mod prompt_cache;
 mod replay;
 mod report;
@@ -33,6 +34,7 @@ use forebay::infer::sampler::SamplerError;
 use forebay::measure::MeasureError;
 use forebay::prefetch::SchedulerError;
 use forebay::prefetch::experts::trace::TraceError;
+use forebay::probe::MachineError;
 use forebay::simulate::SimulateError;
 use forebay::simulator::run::RunError;
 
@@ -57,6 +59,8 @@ pub(crate) enum Failure {
     PromptCache { path: PathBuf, source: SavedError },
     #[error("{} of memory would be used, and {} are at hand: give a smaller ceiling with --ram", show::size(*needed), show::size(*at_hand))]
     NoMemory { needed: u64, at_hand: u64 },
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     #[error(transparent)]
     Simulate(#[from] SimulateError),
     #[error("{0}")]
@@ -93,6 +97,8 @@ impl Failure {
                 EngineError::Token { .. } => 1,
             },
             Failure::Measure(MeasureError::Probe(_)) => 5,
+            Failure::Machine(MachineError::Probe(_)) => 5,
+            Failure::Machine(_) => 1,
             Failure::Simulate(e) => match e {
                 SimulateError::BelowFloor(_) | SimulateError::Run(RunError::Scheduler(_)) => 3,
                 SimulateError::NoDevice { .. } | SimulateError::Setting { .. } => 2,
@@ -125,6 +131,7 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Replay(args) => replay::replay(args),
         Command::Synth(args) => synth::synth(args),
         Command::Simulate(args) => simulate::simulate(args),
+        Command::Probe(args) => probe::probe(args),
         Command::Devices(args) => devices::devices(args),
         Command::Fetch(args) => fetch::fetch(args),
     };

@@ -1,6 +1,7 @@
 //! The figures that a fit may change.
 
 use crate::flash::FlashProfile;
+use crate::profile::{Figure, FlashFigures};
 use serde::Deserialize;
 
 /// A figure of [`FlashProfile`] that sweeps tell something of.
@@ -71,6 +72,23 @@ impl Parameter {
             Parameter::Sag => "sag",
             Parameter::SagFloor => "sag_floor",
             Parameter::WarmShare => "warm_share",
+        }
+    }
+
+    /// Its figure in a profile.
+    pub fn figure(self, flash: &mut FlashFigures) -> &mut Figure {
+        match self {
+            Parameter::Link => &mut flash.link_mb_s,
+            Parameter::Stream => &mut flash.stream_mb_s,
+            Parameter::Latency => &mut flash.latency_us,
+            Parameter::Commands => &mut flash.commands_s,
+            Parameter::Jitter => &mut flash.jitter,
+            Parameter::Turnaround => &mut flash.turnaround_us,
+            Parameter::Sense => &mut flash.sense_us,
+            Parameter::UsefulDepth => &mut flash.useful_depth,
+            Parameter::Sag => &mut flash.sag,
+            Parameter::SagFloor => &mut flash.sag_floor,
+            Parameter::WarmShare => &mut flash.warm_share,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Memory {
 pub struct Compute {
     /// Processor time to submit and reap one read, in seconds.
     pub request_s: f64,
+    /// What a step of a model takes besides its weights and the context, in seconds: threads that meet, norms, gates.
+    pub step_s: f64,
     /// One token at a time: bytes of weights per second.
     pub decode_bytes_s: Rates,
     /// Many tokens at once: floating-point operations per second, two for each weight and token.

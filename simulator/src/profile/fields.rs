@@ -171,6 +171,8 @@ numbers! {
 pub struct ComputeFigures {
     /// Processor time per read, in microseconds.
     pub request_us: Figure,
+    /// What a step of a model takes besides its weights and the context, in microseconds.
+    pub step_us: Figure,
     /// One token at a time, in GB/s of weights (1e9 bytes).
     pub decode_gb_s: BTreeMap<WeightType, Figure>,
     /// Many tokens at once, in GFLOP/s.
@@ -181,6 +183,7 @@ impl ComputeFigures {
     pub(super) fn fields<'a>(&'a self, into: &mut Vec<Field<'a>>) {
         let field = |name, figure, sense| Field { name, figure, sense, domain: Domain::Positive };
         into.push(field("compute.request_us".into(), &self.request_us, Sense::Cost));
+        into.push(field("compute.step_us".into(), &self.step_us, Sense::Cost));
         for (table, rates) in [("decode_gb_s", &self.decode_gb_s), ("prefill_gflop_s", &self.prefill_gflop_s)] {
             into.extend(rates.iter().map(|(t, figure)| field(format!("compute.{table}.{t}"), figure, Sense::Gain)));
         }

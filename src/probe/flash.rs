@@ -1,0 +1,101 @@
+//! The flash: reads of many sizes at many depths.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use forebay_pager::{Probe, SystemClock, measure_read_rate};
+use forebay_simulator::fit::{Pattern, Point};
+use forebay_simulator::flash::ThermalState;
+use tempfile::NamedTempFile;
+
+use super::{MachineError, Options};
+use crate::measure::median;
+
+/// Bytes of each read.
+const SIZES: [u32; 8] = [4 << 10, 16 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 4 << 20];
+/// Reads in flight.
+const DEPTHS: [usize; 6] = [1, 2, 4, 8, 16, 32];
+/// Bytes of a file that is made to be read.
+const MADE: u64 = 1 << 30;
+/// The least that a file must have.
+const LEAST: u64 = 64 << 20;
+/// Reads of a point, and the bytes that it reads at least and at most.
+const READS: u64 = 3072;
+const BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=256 << 20;
+
+/// What is read.
+pub(super) struct Target {
+    path: PathBuf,
+    folder: PathBuf,
+    /// Removes the file that was made.
+    _made: Option<NamedTempFile>,
+}
+
+impl Target {
+    /// The file at `path`, or one that is made in the folder `path`.
+    pub(super) fn new(path: &Path, mut progress: impl FnMut(f64)) -> Result<Self, MachineError> {
+        let at = |source| MachineError::File { path: path.to_owned(), source };
+        let meta = std::fs::metadata(path).map_err(at)?;
+        if !meta.is_dir() {
+            if meta.len() < LEAST {
+                return Err(MachineError::TooShort { path: path.to_owned(), bytes: meta.len(), least: LEAST });
+            }
+            let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+            return Ok(Target { path: path.to_owned(), folder, _made: None });
+        }
+        let mut made = tempfile::Builder::new().prefix("forebay-probe-").tempfile_in(path).map_err(at)?;
+        write(made.as_file_mut(), |done| progress(done as f64 / MADE as f64)).map_err(at)?;
+        Ok(Target { path: made.path().to_owned(), folder: path.to_owned(), _made: Some(made) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// Bytes that no controller can compress, and that are on flash when this returns.
+fn write(file: &mut File, mut progress: impl FnMut(u64)) -> std::io::Result<()> {
+    let mut piece = vec![0u8; 8 << 20];
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    for done in (0..MADE).step_by(piece.len()) {
+        for word in piece.chunks_exact_mut(8) {
+            // Marsaglia's xorshift64.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_le_bytes());
+        }
+        file.write_all(&piece)?;
+        progress(done);
+    }
+    file.sync_all()
+}
+
+/// Every size at every depth, round after round; the medians.
+pub(super) fn sweep(path: &Path, options: &Options, mut progress: impl FnMut(f64)) -> Result<Vec<Point>, MachineError> {
+    let grid: Vec<(u32, usize)> = SIZES.iter().flat_map(|&size| DEPTHS.map(|depth| (size, depth))).collect();
+    let mut rates = vec![Vec::new(); grid.len()];
+    let clock = SystemClock::new();
+    for round in 0..options.rounds {
+        for (i, &(size, depth)) in grid.iter().enumerate() {
+            let bytes = (READS * u64::from(size)).clamp(*BYTES.start(), *BYTES.end());
+            let probe = Probe { read_len: size, depth, backend: options.backend, bytes };
+            rates[i].push(measure_read_rate(&[path.to_owned()], &probe, &clock)?.bytes_per_s);
+            progress((round as f64 + i as f64 / grid.len() as f64) / f64::from(options.rounds));
+        }
+    }
+    let point = |(&(block_bytes, depth), rates): (&(u32, usize), Vec<f64>)| Point {
+        block_bytes,
+        depth,
+        mb_s: median(rates) / 1e6,
+        state: ThermalState::Cold,
+        pattern: Pattern::Random,
+        source: "forebay probe".to_owned(),
+    };
+    Ok(grid.iter().zip(rates).map(point).collect())
+}

@@ -1,0 +1,82 @@
+//! A profile out of what was measured.
+
+use forebay_simulator::fit::{EVALUATIONS, Errors, Parameter, Point, compare, fit};
+use forebay_simulator::flash::FlashProfile;
+use forebay_simulator::profile::{Edge, Figure, Grade, Profile};
+
+use super::kernels::KernelRate;
+
+/// What is taken for granted where nothing was measured.
+const LIKE: &str = "pcie-4-nvme";
+/// The figures that a sweep tells something of.
+const FREE: [Parameter; 8] = [
+    Parameter::Link,
+    Parameter::Stream,
+    Parameter::Latency,
+    Parameter::Commands,
+    Parameter::Jitter,
+    Parameter::Turnaround,
+    Parameter::UsefulDepth,
+    Parameter::Sag,
+];
+/// How far a figure that was measured once may be off, at least, as a share.
+const BAND: f64 = 0.05;
+
+/// The profile of a machine, and how well it meets the points of its flash.
+pub(super) fn fitted(points: &[Point], memory_bytes_s: f64, kernels: &[KernelRate], step_s: f64) -> (Profile, Errors) {
+    let mut profile = Profile::named(LIKE).expect("it comes with the simulator");
+    profile.name = "this-machine".to_owned();
+    profile.title = "measured by forebay probe".to_owned();
+    profile.notes = format!("Power, heat, memory sizes and all that a sweep does not tell are those of {LIKE}.");
+    profile.fit = None;
+    let flash = fit(&start(&profile, points), points, &FREE, EVALUATIONS);
+    let errors = compare(&flash, points);
+    let band = BAND.max(errors.mean());
+    for parameter in FREE {
+        let value = parameter.get(&flash) / parameter.unit();
+        measured(parameter.figure(&mut profile.flash), value, band);
+    }
+    // A device at rest is all that was measured.
+    measured(&mut profile.memory.bandwidth_gb_s, memory_bytes_s / 1e9, BAND);
+    measured(&mut profile.compute.step_us, (step_s * 1e6).max(0.1), BAND);
+    profile.compute.decode_gb_s.clear();
+    profile.compute.prefill_gflop_s.clear();
+    let like = profile.compute.request_us.clone();
+    for rate in kernels {
+        let mut figure = like.clone();
+        measured(&mut figure, rate.decode_bytes_s / 1e9, BAND);
+        profile.compute.decode_gb_s.insert(rate.ty, figure.clone());
+        measured(&mut figure, rate.prefill_flop_s / 1e9, BAND);
+        profile.compute.prefill_gflop_s.insert(rate.ty, figure);
+    }
+    (profile, errors)
+}
+
+/// What the extremes of the sweep say at once.
+fn start(profile: &Profile, points: &[Point]) -> FlashProfile {
+    let mut flash = profile.at(Edge::Nominal).flash;
+    let fastest = points.iter().map(|p| p.mb_s).fold(0.0, f64::max);
+    let alone = |larger: bool| {
+        let of_depth_1 = points.iter().filter(|p| p.depth == 1);
+        of_depth_1.max_by_key(|p| if larger { i64::from(p.block_bytes) } else { -i64::from(p.block_bytes) })
+    };
+    flash.link_bytes_s = fastest * 1e6;
+    if let Some(smallest) = alone(false) {
+        flash.latency_s = f64::from(smallest.block_bytes) / (smallest.mb_s * 1e6);
+        flash.sense_s = flash.sense_s.min(flash.latency_s / 2.0);
+    }
+    if let Some(largest) = alone(true) {
+        flash.stream_bytes_s = (largest.mb_s * 1e6 * 1.1).min(flash.link_bytes_s);
+    }
+    let commands = |p: &Point| p.mb_s * 1e6 / f64::from(p.block_bytes);
+    flash.commands_s = 1.2 * points.iter().map(commands).fold(0.0, f64::max);
+    flash
+}
+
+fn measured(figure: &mut Figure, value: f64, band: f64) {
+    figure.value = value;
+    figure.low = value * (1.0 - band);
+    figure.high = value * (1.0 + band);
+    figure.grade = Grade::Measured;
+    figure.source = "forebay probe".to_owned();
+}
