@@ -80,3 +80,32 @@ fn measured(figure: &mut Figure, value: f64, band: f64) {
     figure.grade = Grade::Measured;
     figure.source = "forebay probe".to_owned();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_simulator::fit::{Pattern, throughput};
+    use forebay_simulator::flash::ThermalState;
+    use forebay_simulator::profile::WeightType;
+
+    #[test]
+    fn a_device_whose_sweep_is_simulated_is_found_again() {
+        let known = Profile::named("oneplus-15r").unwrap().at(Edge::Nominal).flash;
+        let point = |(block_bytes, depth): (u32, usize)| {
+            let (state, pattern) = (ThermalState::Cold, Pattern::Random);
+            let mut point = Point { block_bytes, depth, mb_s: 1.0, state, pattern, source: String::new() };
+            point.mb_s = throughput(&known, &point) / 1e6;
+            point
+        };
+        let sizes = [4 << 10, 64 << 10, 256 << 10, 1 << 20];
+        let points: Vec<Point> = sizes.into_iter().flat_map(|size| [1, 2, 4, 8].map(|d| point((size, d)))).collect();
+        let kernels = [KernelRate { ty: WeightType::Q4K, decode_bytes_s: 10e9, prefill_flop_s: 300e9 }];
+        let (profile, errors) = fitted(&points, 20e9, &kernels, 12e-6);
+        assert!(errors.mean() < 0.03 && errors.max() < 0.25, "{} {}", errors.mean(), errors.max());
+        let read = Profile::parse(&profile.to_toml(), "this.toml").unwrap();
+        let (written, read) = (profile.at(Edge::Nominal), read.at(Edge::Nominal));
+        assert_eq!(written, read, "what is written is what is read");
+        assert_eq!((read.memory.bandwidth_bytes_s, read.compute.decode_bytes_s.of(WeightType::Q6K)), (20e9, 10e9));
+        assert!((read.compute.step_s - 12e-6).abs() < 1e-12);
+    }
+}
