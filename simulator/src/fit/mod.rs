@@ -15,12 +15,18 @@ pub use steady::throughput;
 pub use sweep::{Pattern, Point, parse_points};
 
 use crate::flash::FlashProfile;
+use crate::profile::{Edge, Profile};
+use std::collections::BTreeSet;
 
-/// Reads for each point of a fit and of a table of errors.
-pub const READS: usize = 2000;
+/// Simulations of a whole sweep that a fit may use, where its caller has no reason for others.
+pub const EVALUATIONS: usize = 500;
 
 /// What a step of a factor of e away from the start costs, as relative error.
-const PRIOR: f64 = 0.002;
+const PRIOR: f64 = 0.01;
+
+/// What it costs to be slower than a measurement, where being faster costs the rest of 2. Other work in a device only ever
+/// slows a measurement down, so of two that differ the faster one tells more.
+const TOO_SLOW: f64 = 1.2;
 
 /// A measured point and what the model says.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,9 +65,24 @@ impl Errors {
 
 /// What the model says to each point.
 pub fn compare(profile: &FlashProfile, points: &[Point]) -> Errors {
-    let compare =
-        |point: &Point| Comparison { point: point.clone(), simulated_mb_s: throughput(profile, point, READS) / 1e6 };
+    let compare = |point: &Point| Comparison { point: point.clone(), simulated_mb_s: throughput(profile, point) / 1e6 };
     Errors { points: points.iter().map(compare).collect() }
+}
+
+/// How well the figures of a profile, as they stand in its file, meet the points that it carries.
+pub fn errors(profile: &Profile) -> Errors {
+    compare(&profile.at(Edge::Nominal).flash, &profile.points)
+}
+
+/// What a fit of a profile starts from: its figures, but what was assumed before of those that are free. And which are.
+pub fn start(profile: &Profile) -> (FlashProfile, Vec<Parameter>) {
+    let mut flash = profile.at(Edge::Nominal).flash;
+    let mut free = Vec::new();
+    for (parameter, value) in profile.fit.iter().flat_map(|f| &f.start) {
+        parameter.set(&mut flash, value * parameter.unit());
+        free.push(*parameter);
+    }
+    (flash, free)
 }
 
 /// Moves the `free` figures of `start` towards the points, with so many simulations of the sweep.
@@ -73,19 +94,25 @@ pub fn fit(start: &FlashProfile, points: &[Point], free: &[Parameter], evaluatio
         }
         profile
     };
-    let objective = |x: &[f64]| compare(&at(x), points).mean() + PRIOR * x.iter().map(|x| x * x).sum::<f64>();
+    let objective = |x: &[f64]| {
+        let cost = |c: &Comparison| if c.error() < 0.0 { -c.error() * TOO_SLOW } else { c.error() * (2.0 - TOO_SLOW) };
+        let errors = compare(&at(x), points);
+        let mean = errors.points.iter().map(cost).sum::<f64>() / points.len() as f64;
+        mean + PRIOR * x.iter().map(|x| x * x).sum::<f64>()
+    };
     let (best, _) = simplex::minimize(&vec![0.0; free.len()], 0.1, evaluations, objective);
     at(&best)
 }
 
-/// The errors of points that the fit has not seen: each block size is left out in turn.
+/// The errors of points that the fit has not seen: each block size is left out in turn, or each depth where there are less
+/// than three sizes.
 pub fn held_out(start: &FlashProfile, points: &[Point], free: &[Parameter], evaluations: usize) -> Errors {
-    let mut blocks: Vec<u32> = points.iter().map(|p| p.block_bytes).collect();
-    blocks.sort_unstable();
-    blocks.dedup();
+    let distinct = |of: fn(&Point) -> usize| points.iter().map(of).collect::<BTreeSet<_>>();
+    let block: fn(&Point) -> usize = |p| p.block_bytes as usize;
+    let by = if distinct(block).len() >= 3 { block } else { |p: &Point| p.depth };
     let mut errors = Errors::default();
-    for block in blocks {
-        let (out, rest): (Vec<_>, Vec<_>) = points.iter().cloned().partition(|p| p.block_bytes == block);
+    for left_out in distinct(by) {
+        let (out, rest): (Vec<_>, Vec<_>) = points.iter().cloned().partition(|p| by(p) == left_out);
         errors.points.extend(compare(&fit(start, &rest, free, evaluations), &out).points);
     }
     errors

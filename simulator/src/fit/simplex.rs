@@ -17,7 +17,7 @@ pub(super) fn minimize(
         let found = descend(&best, step, &mut left, &mut f);
         let gained = best.1 - found.1;
         best = found;
-        if gained < 1e-6 {
+        if gained < 1e-4 {
             break;
         }
         step = -step / 2.0;
@@ -40,7 +40,7 @@ fn descend(start: &(Vec<f64>, f64), step: f64, left: &mut usize, f: &mut impl Fn
     }
     loop {
         simplex.sort_by(|a, b| a.1.total_cmp(&b.1));
-        if *left < n + 2 || simplex[n].1 - simplex[0].1 < 1e-6 {
+        if *left < n + 2 || simplex[n].1 - simplex[0].1 < 3e-5 {
             return simplex.swap_remove(0);
         }
         let center: Vec<f64> = (0..n).map(|i| simplex[..n].iter().map(|p| p.0[i]).sum::<f64>() / n as f64).collect();

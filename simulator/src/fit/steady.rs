@@ -9,8 +9,12 @@ use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
 /// Random reads lie in so many bytes.
 const RANGE: u64 = 64 << 30;
 
-/// Bytes per second with `depth` reads in flight, over `reads` reads after the first few.
-pub fn throughput(profile: &FlashProfile, point: &Point, reads: usize) -> f64 {
+/// Reads that are counted, besides some for each in flight.
+const READS: usize = 800;
+
+/// Bytes per second with `depth` reads in flight, after the first few.
+pub fn throughput(profile: &FlashProfile, point: &Point) -> f64 {
+    let reads = READS + 8 * point.depth;
     let options = FlashOptions { start: point.state, ..FlashOptions::default() };
     let mut flash = Flash::new(profile, options);
     let mut places = Places {

@@ -2,6 +2,7 @@
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
+use std::sync::LazyLock;
 
 const STEPS: usize = 1024;
 
@@ -27,29 +28,19 @@ impl Chance {
         probability > 0.0 && self.uniform() < probability
     }
 
-    /// One of `Exponential`'s values.
-    pub(super) fn exponential(&mut self, table: &Exponential) -> f64 {
-        table.values[(self.generator.next_u64() >> 54) as usize]
+    /// From the exponential distribution of mean 1.
+    pub(super) fn exponential(&mut self) -> f64 {
+        EXPONENTIAL[(self.generator.next_u64() >> 54) as usize]
     }
 }
 
 /// The exponential distribution of mean 1 in equally likely steps, so that a draw needs no logarithm.
-#[derive(Debug, Clone)]
-pub(super) struct Exponential {
-    values: Box<[f64; STEPS]>,
-}
-
-impl Exponential {
-    pub(super) fn new() -> Exponential {
-        let mut values = Box::new([0.0; STEPS]);
-        for (i, value) in values.iter_mut().enumerate() {
-            *value = -libm::log((i as f64 + 0.5) / STEPS as f64);
-        }
-        let mean = values.iter().sum::<f64>() / STEPS as f64;
-        values.iter_mut().for_each(|v| *v /= mean);
-        Exponential { values }
-    }
-}
+static EXPONENTIAL: LazyLock<[f64; STEPS]> = LazyLock::new(|| {
+    let mut values = std::array::from_fn(|i| -libm::log((i as f64 + 0.5) / STEPS as f64));
+    let mean = values.iter().sum::<f64>() / STEPS as f64;
+    values.iter_mut().for_each(|v| *v /= mean);
+    values
+});
 
 /// SplitMix64's finaliser: every bit of the result depends on every bit of `x`.
 pub(super) fn mix(x: u64) -> u64 {
@@ -65,11 +56,10 @@ mod tests {
 
     #[test]
     fn the_exponential_steps_have_mean_one_and_a_tail() {
-        let table = Exponential::new();
-        let mean = table.values.iter().sum::<f64>() / STEPS as f64;
+        let mean = EXPONENTIAL.iter().sum::<f64>() / STEPS as f64;
         assert!((mean - 1.0).abs() < 1e-12);
-        assert!(table.values[0] > 7.0 && table.values[STEPS - 1] < 0.001);
-        let variance = table.values.iter().map(|v| (v - 1.0) * (v - 1.0)).sum::<f64>() / STEPS as f64;
+        assert!(EXPONENTIAL[0] > 7.0 && EXPONENTIAL[STEPS - 1] < 0.001);
+        let variance = EXPONENTIAL.iter().map(|v| (v - 1.0) * (v - 1.0)).sum::<f64>() / STEPS as f64;
         assert!((variance - 1.0).abs() < 0.01, "{variance}");
     }
 

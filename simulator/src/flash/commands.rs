@@ -1,7 +1,7 @@
 //! From a request to its first byte: commands one after the other, then the units that sense.
 
 use super::Request;
-use super::chance::{Chance, Exponential, mix};
+use super::chance::{Chance, mix};
 use super::options::{FlashOptions, IssuingCore};
 use super::parameters::FlashProfile;
 use forebay_pager::Nanos;
@@ -18,7 +18,14 @@ pub(super) struct Commands {
     command_ns: f64,
     /// The latency of ordinary reads and of slow ones, in nanoseconds.
     latency_ns: [f64; 2],
-    sense: Nanos,
+    sense_ns: f64,
+    /// The length from which on a transfer senses so long.
+    sense_bytes: f64,
+    transfer_bytes: u32,
+    /// What the link could move while it turns around for a transfer, in bytes.
+    turnaround_bytes: f64,
+    /// Bytes that lie in one unit before the next one begins.
+    stripe: u64,
     /// How long a whole transfer takes at a stream's rate.
     transfer: Nanos,
 }
@@ -38,7 +45,11 @@ impl Commands {
             units: vec![Nanos::ZERO; profile.units.max(1) as usize],
             command_ns: 1e9 * map / (profile.commands_s * core),
             latency_ns: [mean * (1.0 - tail.share * tail.times) / (1.0 - tail.share), mean * tail.times],
-            sense: nanos(profile.sense_s * 1e9),
+            sense_ns: profile.sense_s * 1e9,
+            sense_bytes: profile.sense_bytes,
+            transfer_bytes: u32::try_from(profile.transfer_bytes).unwrap_or(u32::MAX),
+            turnaround_bytes: profile.turnaround_s * profile.link_bytes_s,
+            stripe: (profile.sense_bytes as u64).max(512),
             transfer: nanos(profile.transfer_bytes as f64 / profile.stream_bytes_s * 1e9),
         }
     }
@@ -47,34 +58,39 @@ impl Commands {
     ///
     /// The transfers of one read are sensed by different units at once and move in their order. The whole read begins
     /// when none of them will have to wait for its unit any more.
-    pub(super) fn ready(
-        &mut self,
-        now: Nanos,
-        request: &Request,
-        in_flight: usize,
-        profile: &FlashProfile,
-        exponential: &Exponential,
-    ) -> Nanos {
-        let command_ns = self.command_ns / profile.depth.share(in_flight);
+    pub(super) fn ready(&mut self, now: Nanos, request: &Request, in_flight: usize, profile: &FlashProfile) -> Nanos {
+        let crowded = 1.0 / profile.depth.share(in_flight);
+        let command_ns = self.command_ns * crowded;
         let slow = self.chance.happens(profile.tail.share);
-        let latency = nanos(self.latency_ns[usize::from(slow)]);
-        let first = request.offset / profile.transfer_bytes;
+        let latency_ns = self.latency_ns[usize::from(slow)];
+        let latency = nanos(latency_ns * self.scatter(profile.jitter));
         let transfers = u64::from(request.len).div_ceil(profile.transfer_bytes).max(1);
+        let longest = u64::from(request.len).min(profile.transfer_bytes) as f64;
+        let sense = nanos(self.sense_ns * crowded * (longest / self.sense_bytes).min(1.0));
         self.taken = self.taken.max(now);
         let mut ready = Nanos::ZERO;
         for i in 0..transfers {
-            let scatter = match profile.jitter {
-                0.0 => 1.0,
-                jitter => 1.0 - jitter + jitter * self.chance.exponential(exponential),
-            };
+            let scatter = self.scatter(profile.jitter);
             self.taken += nanos(command_ns * scatter);
-            let unit = (u128::from(mix(first + i)) * self.units.len() as u128) >> 64;
+            let unit = (u128::from(mix((request.offset + i * profile.transfer_bytes) / self.stripe))
+                * self.units.len() as u128)
+                >> 64;
             let unit = &mut self.units[unit as usize];
             let begins = self.taken.max(*unit);
-            *unit = begins + self.sense;
+            *unit = begins + sense;
             ready = ready.max(begins + latency - Nanos(self.transfer.0 * i));
         }
         ready
+    }
+
+    /// What moving `bytes` takes of the link, in bytes.
+    pub(super) fn work(&self, bytes: u32) -> f64 {
+        f64::from(bytes) + f64::from(bytes.div_ceil(self.transfer_bytes)) * self.turnaround_bytes
+    }
+
+    /// A factor of mean 1.
+    fn scatter(&mut self, jitter: f64) -> f64 {
+        if jitter == 0.0 { 1.0 } else { 1.0 - jitter + jitter * self.chance.exponential() }
     }
 }
 

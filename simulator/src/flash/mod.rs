@@ -112,7 +112,8 @@ pub struct Flash {
 #[derive(Debug)]
 struct Waiting {
     id: u64,
-    bytes: u32,
+    /// What it takes of the link: its bytes, and those that could move while the link turns around.
+    bytes: f64,
     outcome: Outcome,
 }
 
@@ -154,8 +155,9 @@ impl Flash {
         self.pace.pass_to(now);
         self.pace.set_in_flight(self.pace.in_flight() + 1);
         let in_flight = self.pace.in_flight();
-        let ready = self.commands.ready(now, &request, in_flight, self.pace.profile(), self.pace.exponential());
+        let ready = self.commands.ready(now, &request, in_flight, self.pace.profile());
         let (outcome, bytes, delay) = self.fate(request.len);
+        let bytes = self.commands.work(bytes);
         self.submitted += 1;
         self.waiting.insert((ready + delay, self.submitted), Waiting { id: request.id, bytes, outcome });
     }
@@ -182,7 +184,7 @@ impl Flash {
                 Event::Arrival(at) => {
                     pace.move_to(at);
                     let (_, read) = waiting.next()?;
-                    let until = pace.begin(f64::from(read.bytes));
+                    let until = pace.begin(read.bytes);
                     first = Some(first.map_or(until, |f| f.min(until)));
                 }
             }
@@ -198,6 +200,12 @@ impl Flash {
     /// Reads that were submitted and not yet handed out by [`advance`](Flash::advance).
     pub fn in_flight(&self) -> usize {
         self.waiting.len() + self.moving.len() + self.ended.len()
+    }
+
+    /// Joules of heat that came from elsewhere in the device, as from its cores, since this was last told. They count when
+    /// heat is reckoned next, within a tenth of a second, or when the next read comes.
+    pub fn warm(&mut self, joules: f64) {
+        self.pace.warm(joules);
     }
 
     /// The derating in force and the temperature in degrees Celsius, at the last event.
@@ -228,7 +236,7 @@ impl Flash {
 
     fn begin(&mut self) {
         if let Some(((_, order), read)) = self.waiting.pop_first() {
-            let until = self.pace.begin(f64::from(read.bytes)).to_bits();
+            let until = self.pace.begin(read.bytes).to_bits();
             self.moving.push(Reverse(Moving { until, order, id: read.id, outcome: read.outcome }));
         }
     }

@@ -1,6 +1,6 @@
 //! How fast bytes move right now: the link shared out, heat, and other traffic.
 
-use super::chance::{Chance, Exponential};
+use super::chance::Chance;
 use super::options::{FlashOptions, ThermalState};
 use super::parameters::{Background, FlashProfile};
 use super::thermal::Thermal;
@@ -28,6 +28,8 @@ pub(super) struct Pace {
     next_tick: Nanos,
     /// Bytes of all reads since the last tick.
     moved: f64,
+    /// Heat that came from elsewhere since the last tick, in joules.
+    warmed: f64,
     others: Others,
 }
 
@@ -36,15 +38,13 @@ pub(super) struct Pace {
 struct Constants {
     profile: FlashProfile,
     other_watts: f64,
-    exponential: Exponential,
 }
 
 impl Pace {
     pub(super) fn new(profile: FlashProfile, options: &FlashOptions) -> Pace {
-        let constants =
-            Arc::new(Constants { other_watts: options.other_watts, exponential: Exponential::new(), profile });
+        let constants = Arc::new(Constants { other_watts: options.other_watts, profile });
         let profile = &constants.profile;
-        let others = Others::new(&profile.background, Chance::new(options.seed, 1), &constants.exponential);
+        let others = Others::new(&profile.background, Chance::new(options.seed, 1));
         let thermal = Thermal::new(profile.heat, options.start);
         let (now, next_tick) = (Nanos::ZERO, TICK);
         Pace {
@@ -56,6 +56,7 @@ impl Pace {
             thermal,
             next_tick,
             moved: 0.0,
+            warmed: 0.0,
             others,
             constants,
         }
@@ -87,13 +88,14 @@ impl Pace {
     pub(super) fn change(&mut self) {
         if self.next_tick <= self.now {
             let seconds = TICK.as_secs_f64();
-            let joules = self.moved * self.constants.profile.joules_byte + self.constants.other_watts * seconds;
+            let elsewhere = self.warmed + self.constants.other_watts * seconds;
+            let joules = self.moved * self.constants.profile.joules_byte + elsewhere;
             self.thermal.step(seconds, joules);
-            self.moved = 0.0;
+            (self.moved, self.warmed) = (0.0, 0.0);
             self.next_tick += TICK;
         }
         if self.others.toggle <= self.now {
-            self.others.change(&self.constants.profile.background, &self.constants.exponential);
+            self.others.change(&self.constants.profile.background);
         }
         self.set_rate();
     }
@@ -104,7 +106,7 @@ impl Pace {
         while self.next_change() <= until {
             if at_rest
                 && self.active == 0
-                && self.moved == 0.0
+                && self.moved + self.warmed == 0.0
                 && self.thermal.is_at_rest()
                 && self.others.toggle > until
             {
@@ -139,6 +141,11 @@ impl Pace {
         self.set_rate();
     }
 
+    /// Heat that came from elsewhere.
+    pub(super) fn warm(&mut self, joules: f64) {
+        self.warmed += joules;
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -149,10 +156,6 @@ impl Pace {
 
     pub(super) fn thermal(&self) -> (ThermalState, f64) {
         (self.thermal.state(), self.thermal.celsius())
-    }
-
-    pub(super) fn exponential(&self) -> &Exponential {
-        &self.constants.exponential
     }
 
     pub(super) fn profile(&self) -> &FlashProfile {
@@ -178,13 +181,13 @@ struct Others {
 }
 
 impl Others {
-    fn new(background: &Background, chance: Chance, exponential: &Exponential) -> Others {
+    fn new(background: &Background, chance: Chance) -> Others {
         let mut others = Others { taken: background.burst_share, toggle: Nanos::ZERO, chance };
-        others.change(background, exponential);
+        others.change(background);
         others
     }
 
-    fn change(&mut self, background: &Background, exponential: &Exponential) {
+    fn change(&mut self, background: &Background) {
         let Background { share, burst_share, burst_s } = *background;
         if share <= 0.0 {
             (self.taken, self.toggle) = (0.0, Nanos(u64::MAX));
@@ -192,7 +195,7 @@ impl Others {
         }
         let seconds = if self.taken > 0.0 {
             self.taken = 0.0;
-            burst_s * (burst_share / share - 1.0) * self.chance.exponential(exponential)
+            burst_s * (burst_share / share - 1.0) * self.chance.exponential()
         } else {
             self.taken = burst_share;
             burst_s

@@ -14,11 +14,15 @@ pub struct FlashProfile {
     pub commands_s: f64,
     /// The largest transfer: a longer read is split, each part with a command of its own.
     pub transfer_bytes: u64,
+    /// What each transfer costs the link besides its bytes, in seconds.
+    pub turnaround_s: f64,
     /// Units (dies, lanes) that sense independently of each other. Which one a transfer needs, its offset says.
     pub units: u32,
     /// How long a transfer holds its unit, in seconds; at most `latency_s`.
     pub sense_s: f64,
-    /// How far the time of a command scatters: 0 always the same, 1 exponential. The mean is kept.
+    /// Shorter transfers hold their unit for a shorter time, in proportion; longer ones do not hold it longer, in bytes.
+    pub sense_bytes: f64,
+    /// How far the times of commands and latencies scatter: 0 always the same, 1 exponential. The mean is kept.
     pub jitter: f64,
     /// Reads that take longer than others.
     pub tail: Tail,

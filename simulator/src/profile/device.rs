@@ -238,7 +238,7 @@ mod tests {
             (WeightType::Q6K, 8.0),
             (WeightType::Q5K, 4.0),
             (WeightType::Mxfp4, 4.0),
-            (WeightType::Q3K, 2.0),
+            (WeightType::Q3K, 4.0),
             (WeightType::Q2K, 2.0),
         ] {
             assert_eq!(rates.of(wanted), rate, "{wanted}");

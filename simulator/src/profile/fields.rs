@@ -2,6 +2,7 @@
 
 use super::device::WeightType;
 use super::figure::{Domain, Figure, Sense};
+use crate::fit::Parameter;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -66,10 +67,14 @@ figures! {
         commands_s: Gain Positive,
         /// In KiB.
         transfer_kib: Gain Positive,
+        /// In microseconds.
+        turnaround_us: Cost NotNegative,
         /// How many.
         units: Gain Positive,
         /// In microseconds.
         sense_us: Cost NotNegative,
+        /// In KiB.
+        sense_kib: Gain Positive,
         /// From 0 to 1.
         jitter: Cost Fraction,
         /// Of all reads.
@@ -149,7 +154,7 @@ figures! {
 
 numbers! {
     FlashFigures {
-        link_mb_s stream_mb_s latency_us commands_s transfer_kib units sense_us jitter tail_share tail_times
+        link_mb_s stream_mb_s latency_us commands_s transfer_kib turnaround_us units sense_us sense_kib jitter tail_share tail_times
         useful_depth sag sag_floor map_mib map_miss_times small_core_share background_share background_burst_share
         background_burst_ms warm_share hot_share joules_gb
     }
@@ -180,4 +185,22 @@ impl ComputeFigures {
             into.extend(rates.iter().map(|(t, figure)| field(format!("compute.{table}.{t}"), figure, Sense::Gain)));
         }
     }
+}
+
+/// How the figures of flash came from a sweep, and how well they meet it. Errors are of the simulated throughput relative
+/// to the measured one: 0.03 is 3 %.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FitFigures {
+    /// The mean of the errors' sizes over all points.
+    pub mean_error: f64,
+    /// The largest.
+    pub max_error: f64,
+    /// The mean where each block size (or depth) is left out in turn and told from the others.
+    pub held_out_mean_error: Option<f64>,
+    /// The largest of those.
+    pub held_out_max_error: Option<f64>,
+    /// What was assumed before, of each figure that was fitted, in the units of the table `flash`.
+    #[serde(default)]
+    pub start: BTreeMap<Parameter, f64>,
 }

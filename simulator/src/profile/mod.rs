@@ -10,12 +10,14 @@ mod fields;
 mod figure;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use device::{Compute, Device, DeviceHeat, Memory, Power, Rates, WeightType};
 pub use error::ProfileError;
-pub use fields::{ComputeFigures, Field, FlashFigures, HeatFigures, MemoryFigures, PowerFigures};
+pub use fields::{ComputeFigures, Field, FitFigures, FlashFigures, HeatFigures, MemoryFigures, PowerFigures};
 pub use figure::{Domain, Edge, Figure, Grade, Sense};
 
+use crate::fit::Point;
 use crate::flash::{Background, FlashProfile, Heat, MapCache, Tail, Tier, UsefulDepth};
 use serde::Deserialize;
 use toml::Spanned;
@@ -44,6 +46,11 @@ pub struct Profile {
     pub power: PowerFigures,
     /// Heat.
     pub heat: HeatFigures,
+    /// How the figures of flash were fitted; `None` where they were not, or where there is nothing to compare with.
+    pub fit: Option<FitFigures>,
+    /// What was measured of this device.
+    #[serde(skip)]
+    pub points: Vec<Point>,
 }
 
 /// A capacity whose rate differs.
@@ -140,8 +147,10 @@ impl Profile {
             latency_s: flash.latency_us / 1e6,
             commands_s: flash.commands_s,
             transfer_bytes: (flash.transfer_kib * 1024.0) as u64,
+            turnaround_s: flash.turnaround_us / 1e6,
             units: flash.units as u32,
             sense_s: flash.sense_us.min(flash.latency_us) / 1e6,
+            sense_bytes: flash.sense_kib * 1024.0,
             jitter: flash.jitter,
             tail: Tail { share: flash.tail_share, times: flash.tail_times },
             depth: UsefulDepth { requests: flash.useful_depth, sag: flash.sag, floor: flash.sag_floor },
@@ -201,6 +210,12 @@ impl Profile {
         if heat.ambient_c.high >= heat.warm_c.low || heat.warm_c.high >= heat.hot_c.low {
             return wrong("heat.warm_c", &heat.warm_c, "must be above ambient_c and below hot_c, at all edges");
         }
+        if let Some((parameter, start)) =
+            self.fit.iter().flat_map(|f| &f.start).find(|(_, x)| !(x.is_finite() && **x > 0.0))
+        {
+            let what = format!("{start} must be above 0");
+            return Err((format!("fit.start.{}", parameter.name()), flash.link_mb_s.span.clone(), what));
+        }
         for (name, rates) in
             [("decode_gb_s", &self.compute.decode_gb_s), ("prefill_gflop_s", &self.compute.prefill_gflop_s)]
         {
@@ -212,8 +227,25 @@ impl Profile {
     }
 }
 
-/// The error of the TOML reader, with the field that stands in its line.
+/// The error of the TOML reader, with the field that its place is in.
 fn broken(error: &toml::de::Error, text: &str, file: &str) -> ProfileError {
     let span = error.span().unwrap_or(0..0);
-    ProfileError::at(file, text, span, None, error.message().into())
+    let field = field_at(text, span.start);
+    ProfileError::at(file, text, span, field, error.message().into())
+}
+
+/// The key of the line in which the byte `at` stands, behind the tables that it is in.
+fn field_at(text: &str, at: usize) -> Option<String> {
+    let end = text[at..].find('\n').map_or(text.len(), |i| at + i);
+    let mut lines = text[..end].lines().rev().map(str::trim);
+    let line = lines.next()?;
+    let table = |line: &str| Some(line.strip_prefix('[')?.trim_matches(['[', ']']).to_owned());
+    if let Some(table) = table(line) {
+        return Some(table);
+    }
+    let key = line.split_once('=').map(|(key, _)| key.trim().to_owned()).filter(|key| !key.is_empty());
+    match (lines.find_map(table), key) {
+        (Some(table), Some(key)) => Some(format!("{table}.{key}")),
+        (table, key) => key.or(table),
+    }
 }
