@@ -1,0 +1,86 @@
+//! The timeline of a real run: how much journal it takes, and what stands in its head.
+
+use forebay_infer::budget::{Budget, SHORTEST_PAGE};
+use forebay_infer::model::{Engine, ModelMap, step_names};
+use forebay_pager::{Clock, Journal, Nanos, Storage};
+use forebay_simulator::timeline::{ClockKind, Facts, Timeline};
+
+/// No journal has room for more events: 24 MB of them.
+pub const MOST_EVENTS: usize = 1_000_000;
+/// Nor does one take a larger part of the ceiling: what it takes the window lacks.
+const SHARE_OF_CEILING: u64 = 16;
+
+/// What a page meets in a pass, at most: it is read, it comes, it is waited for, used and evicted.
+const EVENTS_PER_PAGE: u64 = 5;
+/// A pass goes through fewer tokens only when the ceiling, or what is left of the prompt, has no room for so many.
+const SHORTEST_CHUNK: u64 = 8;
+
+/// Events that are enough for a run of `prompt` tokens and `decode` behind them, in most cases; within bounds. `page_len` is the
+/// length of a page that was asked for.
+pub fn capacity(map: &ModelMap, prompt: usize, decode: usize, page_len: Option<usize>, ceiling: u64) -> usize {
+    let bounded = |pages: u64| map.steps.len() as u64 + 1 + EVENTS_PER_PAGE.saturating_mul(pages);
+    let chunks = (prompt as u64).div_ceil(SHORTEST_CHUNK);
+    let of_prompt = chunks.saturating_mul(bounded(most_pages(map, page_len)));
+    let of_decode = (decode as u64).saturating_mul(bounded(pages_per_token(map, page_len)));
+    let most = (ceiling / SHARE_OF_CEILING / Journal::bytes(1) as u64).min(MOST_EVENTS as u64);
+    of_prompt.saturating_add(of_decode).min(most) as usize
+}
+
+/// Pages that the model is cut into, at most.
+pub fn most_pages(map: &ModelMap, page_len: Option<usize>) -> u64 {
+    map.matrices.iter().map(|matrix| matrix.copies as u64 * pages_of(matrix.bytes(), page_len)).sum()
+}
+
+/// Those that one token uses.
+fn pages_per_token(map: &ModelMap, page_len: Option<usize>) -> u64 {
+    let steps = map.matrices_by_step();
+    steps
+        .map(|(step, matrices)| {
+            let each: u64 = matrices.iter().map(|matrix| pages_of(matrix.bytes(), page_len)).sum();
+            each * u64::from(step.chosen.unwrap_or(1))
+        })
+        .sum()
+}
+
+/// Pages are about as long as they should be: never less than half of it, as rows go.
+fn pages_of(bytes: u64, page_len: Option<usize>) -> u64 {
+    bytes.div_ceil((page_len.unwrap_or(SHORTEST_PAGE) as u64 / 2).max(1)) + 1
+}
+
+/// What a run was of, for the head of its timeline.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    /// How flash is read, or which device is simulated.
+    pub flash: &'a str,
+    /// Whose time it is.
+    pub clock: ClockKind,
+    /// How the ceiling is divided.
+    pub budget: &'a Budget,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+}
+
+/// The timeline of what `engine` has put down in `journal` since `begin`, up to now.
+pub fn of_engine<'a, S: Storage, C: Clock>(
+    run: Run<'_>,
+    map: &ModelMap,
+    engine: &'a Engine<S, C>,
+    journal: &'a Journal,
+    begin: Nanos,
+) -> Timeline<'a> {
+    let scheduler = engine.weights().scheduler();
+    let facts = Facts {
+        model: run.model.to_owned(),
+        flash: run.flash.to_owned(),
+        clock: run.clock,
+        ceiling: run.budget.ceiling,
+        frames: run.budget.frames as u64,
+        frame_len: run.budget.frame_len as u64,
+        depth: scheduler.pager().depth() as u32,
+        layers: map.decoder.shape.layers as u32,
+        prompt_tokens: run.prompt_tokens as u32,
+    };
+    Timeline::of_run(facts, scheduler, engine.weights().layout(), step_names(map), journal, begin)
+}
