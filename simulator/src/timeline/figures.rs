@@ -6,7 +6,7 @@ use forebay_prefetch::StepKind;
 use serde::Serialize;
 
 use super::fates::{Hints, Uses};
-use super::histogram::Distribution;
+use super::histogram::{Distribution, Edges};
 use super::passes::{self, around, split};
 use super::resident::{Residency, residency};
 use super::sums::{PassSums, Spent, Sums, sums};
@@ -137,8 +137,8 @@ impl Figures {
             hints: sum.hints,
             by_kind: by_kind(timeline, &sum),
             by_layer: by_layer(timeline, &sum),
-            read_sizes: Distribution::of(sum.sizes),
-            latencies: Distribution::of(sum.latencies),
+            read_sizes: Distribution::of(sum.sizes, Edges::Binary),
+            latencies: Distribution::of(sum.latencies, Edges::Decimal),
             passes: sum.passes,
             residency: residency(timeline, sum.span),
         })

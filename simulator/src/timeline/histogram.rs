@@ -2,6 +2,15 @@
 
 use serde::Serialize;
 
+/// Where bars end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edges {
+    /// At powers of two, and half way between them: for bytes.
+    Binary,
+    /// At 1, 1.5, 2, 3, 5 and 7 times powers of ten: for times.
+    Decimal,
+}
+
 /// The values from `from` on and below `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Bar {
@@ -13,7 +22,7 @@ pub struct Bar {
     pub count: u64,
 }
 
-/// Values in bars of which two make an octave, and what half and nearly all of them do not exceed.
+/// Values in bars, and what half and nearly all of them do not exceed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Distribution {
     /// How many values there are.
@@ -30,37 +39,35 @@ pub struct Distribution {
 
 impl Distribution {
     /// That of `values`.
-    pub fn of(mut values: Vec<u64>) -> Distribution {
+    pub(super) fn of(mut values: Vec<u64>, edges: Edges) -> Distribution {
         values.sort_unstable();
         let (Some(&least), Some(&max)) = (values.first(), values.last()) else { return Distribution::default() };
         let rank = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];
-        let mut bars: Vec<Bar> = (bar_of(least)..=bar_of(max))
-            .map(|bar| Bar { from: bar_start(bar), to: bar_start(bar + 1), count: 0 })
-            .collect();
+        let edges = edges.all();
+        // The last bar has no end: its largest value is the largest of all.
+        let bar_of = |value: u64| edges.partition_point(|&edge| edge <= value) - 1;
+        let end = |bar: usize| edges.get(bar + 1).copied().unwrap_or(u64::MAX);
+        let (first, last) = (bar_of(least), bar_of(max));
+        let mut bars: Vec<Bar> = (first..=last).map(|bar| Bar { from: edges[bar], to: end(bar), count: 0 }).collect();
         for &value in &values {
-            bars[bar_of(value) - bar_of(least)].count += 1;
+            bars[bar_of(value) - first].count += 1;
         }
         Distribution { count: values.len() as u64, p50: rank(50), p99: rank(99), max, bars }
     }
 }
 
-/// 0 and 1 have a bar each; from 2 on each octave has two.
-fn bar_of(value: u64) -> usize {
-    match value {
-        0 | 1 => value as usize,
-        _ => {
-            let power = value.ilog2() as usize;
-            2 * power + (value >> (power - 1) & 1) as usize
+impl Edges {
+    /// In ascending order, from 0 on.
+    fn all(self) -> Vec<u64> {
+        let mut edges = vec![0];
+        match self {
+            Edges::Binary => (1..64).for_each(|power| edges.extend([1 << power, 3 << (power - 1)])),
+            Edges::Decimal => {
+                let powers = (0..18).map(|power| 10u64.pow(power));
+                edges.extend(powers.flat_map(|power| [10, 15, 20, 30, 50, 70].map(|edge| edge * power)));
+            }
         }
-    }
-}
-
-fn bar_start(bar: usize) -> u64 {
-    match bar {
-        0 | 1 => bar as u64,
-        // Behind the last octave nothing comes.
-        128.. => u64::MAX,
-        _ => (2 + bar as u64 % 2) << (bar / 2 - 1),
+        edges
     }
 }
 
@@ -68,19 +75,29 @@ fn bar_start(bar: usize) -> u64 {
 mod tests {
     use super::*;
 
+    fn bar(from: u64, to: u64, count: u64) -> Bar {
+        Bar { from, to, count }
+    }
+
     #[test]
-    fn bars_follow_one_another_and_have_their_values() {
-        for bar in 0..127 {
-            assert_eq!(bar_of(bar_start(bar)), bar);
-            assert_eq!(bar_of(bar_start(bar + 1) - 1), bar);
+    fn edges_ascend() {
+        for edges in [Edges::Binary, Edges::Decimal] {
+            let all = edges.all();
+            assert!(all[0] == 0 && all.windows(2).all(|pair| pair[0] < pair[1]), "{all:?}");
+            let most = Distribution::of(vec![0, u64::MAX], edges);
+            assert_eq!((most.bars[0].from, most.bars.last().unwrap().to, most.max), (0, u64::MAX, u64::MAX));
         }
-        assert_eq!(bar_of(u64::MAX), 127);
-        let some = Distribution::of(vec![100, 4, 6, 4, 5, 0]);
-        let bar = |from, to, count| Bar { from, to, count };
+        assert_eq!(Edges::Decimal.all()[..8], [0, 10, 15, 20, 30, 50, 70, 100]);
+        assert_eq!(Edges::Binary.all()[..6], [0, 2, 3, 4, 6, 8]);
+    }
+
+    #[test]
+    fn every_value_is_in_one_bar() {
+        let some = Distribution::of(vec![100, 4, 6, 4, 5, 0], Edges::Binary);
         assert_eq!((some.count, some.p50, some.p99, some.max), (6, 4, 100, 100));
-        assert_eq!((some.bars[0], some.bars[4], some.bars[5]), (bar(0, 1, 1), bar(4, 6, 3), bar(6, 8, 1)));
+        assert_eq!(some.bars[..5], [bar(0, 2, 1), bar(2, 3, 0), bar(3, 4, 0), bar(4, 6, 3), bar(6, 8, 1)]);
         assert_eq!(some.bars.last(), Some(&bar(96, 128, 1)));
         assert_eq!(some.bars.iter().map(|bar| bar.count).sum::<u64>(), 6);
-        assert_eq!(Distribution::of(vec![]), Distribution::default());
+        assert_eq!(Distribution::of(vec![], Edges::Binary), Distribution::default());
     }
 }

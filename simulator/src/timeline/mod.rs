@@ -11,13 +11,12 @@
 //!
 //! Rows of an embedding are read beside the table of pages and are in no journal: of them only the waiting is seen.
 
-
 mod fates;
 mod figures;
 mod histogram;
 mod lanes;
-mod passes;
 pub mod page;
+mod passes;
 mod read;
 mod resident;
 mod steps;
@@ -37,8 +36,8 @@ pub use figures::{Figures, Phase, PromptFigures, Rate, Share};
 pub use histogram::{Bar, Distribution};
 pub use read::{TimelineError, read};
 pub use resident::{Residency, ResidencyRow};
-pub use sums::PassSums;
 pub use steps::{ExpertPages, Step, steps_of};
+pub use sums::PassSums;
 pub use write::write;
 
 /// Whose time the events have.
@@ -169,10 +168,10 @@ impl Timeline<'_> {
         if self.lost == 0 {
             return self.end;
         }
-        let passes = self.events.iter().filter(|entry| matches!(entry.event, Event::Pass { .. }));
-        match passes.clone().count() {
-            0 | 1 => self.events.last().map_or(self.end, |entry| entry.at),
-            _ => passes.last().map_or(self.end, |entry| entry.at),
+        let mut passes = self.events.iter().rev().filter(|entry| matches!(entry.event, Event::Pass { .. }));
+        match (passes.next(), passes.next()) {
+            (Some(last), Some(_)) => last.at,
+            _ => self.events.last().map_or(self.end, |entry| entry.at),
         }
     }
 

@@ -59,11 +59,13 @@ pub fn read(from: impl Read) -> Result<Timeline<'static>, TimelineError> {
 }
 
 #[derive(serde::Deserialize)]
+#[serde(expecting = "a trace with a part `forebay`")]
 struct File {
     forebay: Part,
 }
 
 #[derive(serde::Deserialize)]
+#[serde(expecting = "the part `forebay` of a trace")]
 struct Part {
     #[serde(deserialize_with = "known_format")]
     #[allow(dead_code)] // It was looked at when it was read.

@@ -15,7 +15,8 @@ const MOST_COLUMNS: usize = 512;
 /// Shares of the time that weights were resident: 1 for those that never left.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Residency {
-    /// Whether columns are experts; else they are the pages of a layer, in their order.
+    /// Whether columns are experts; else they are the pages of a layer, in their order; where there are too many of them, some
+    /// neighbours together.
     pub by_expert: bool,
     /// The most columns of a row.
     pub columns: usize,
@@ -49,6 +50,10 @@ pub(super) fn residency(timeline: &Timeline<'_>, span: Span) -> Residency {
         // The head, which has no layer, comes last.
         layers.entry(step.name.layer.unwrap_or(u32::MAX)).or_default().push(step);
     }
+    // The head of a small model has many more pages than a layer: they share columns, lest those of the layers be slivers.
+    let dense_pages = |step: &&Step| if step.experts.is_none() { step.pages.len() } else { 0 };
+    let of_layers = layers.range(..u32::MAX).map(|(_, steps)| steps.iter().map(dense_pages).sum());
+    let most_columns = of_layers.max().unwrap_or(MOST_COLUMNS).clamp(1, MOST_COLUMNS);
     let row = |(&layer, steps): (&u32, &Vec<&Step>)| {
         let dense = steps.iter().filter(|step| step.experts.is_none());
         let dense: Vec<Nanos> = dense.flat_map(|step| of(step)).copied().collect();
@@ -56,7 +61,7 @@ pub(super) fn residency(timeline: &Timeline<'_>, span: Span) -> Residency {
             let choices = steps.iter().filter_map(|step| Some((step, step.experts?)));
             choices.flat_map(|(step, experts)| of(step).chunks(experts.each as usize).map(share)).collect()
         } else {
-            columns_of(&dense).map(share).collect()
+            columns_of(&dense, most_columns).map(share).collect()
         };
         let layer = (layer != u32::MAX).then_some(layer);
         ResidencyRow { layer, dense: (!dense.is_empty()).then(|| share(&dense)), columns }
@@ -66,9 +71,10 @@ pub(super) fn residency(timeline: &Timeline<'_>, span: Span) -> Residency {
     Residency { by_expert, columns, rows }
 }
 
-/// One page each, or as many as it takes to have no more than the most columns.
-fn columns_of(pages: &[Nanos]) -> impl Iterator<Item = &[Nanos]> {
-    pages.chunks(pages.len().div_ceil(MOST_COLUMNS).max(1))
+/// One page each, or `most` columns that share the pages out evenly.
+fn columns_of(pages: &[Nanos], most: usize) -> impl Iterator<Item = &[Nanos]> {
+    let columns = pages.len().min(most);
+    (0..columns).map(move |i| &pages[i * pages.len() / columns..(i + 1) * pages.len() / columns])
 }
 
 /// For how much of `span` each page was resident.

@@ -43,13 +43,13 @@ pub fn write(timeline: &Timeline<'_>, out: impl Write) -> io::Result<()> {
     writeln!(out, "\n],\n\"forebay\":{{\"format\":{FORMAT},\"facts\":{},", json(&timeline.facts)?)?;
     let Timeline { begin, end, lost, .. } = timeline;
     writeln!(out, "\"begin\":{},\"end\":{},\"lost\":{lost},", begin.0, end.0)?;
-    list(&mut out, "steps", &timeline.steps, |step, out| write_step(step, out))?;
+    list(&mut out, "steps", &timeline.steps, write_step)?;
     writeln!(out, ",")?;
     list(&mut out, "pages", &timeline.pages[..], |page, out| {
         write!(out, "[{},{},{}]", page.file.0, page.offset, page.len)
     })?;
     writeln!(out, ",")?;
-    list(&mut out, "journal", &timeline.events[..], |entry, out| write_entry(entry, out))?;
+    list(&mut out, "journal", &timeline.events[..], write_entry)?;
     writeln!(out, "}}}}")?;
     out.flush()
 }
@@ -241,9 +241,7 @@ impl<'a, W: Write> Trace<'a, W> {
 
     fn counter(&mut self, name: &str, at: Nanos, args: fmt::Arguments<'_>) -> io::Result<()> {
         let at = self.time(at);
-        self.event(format_args!(
-            "\"ph\":\"C\",\"name\":\"{name}\",\"pid\":{PROCESS},\"ts\":{at},\"args\":{{{args}}}"
-        ))
+        self.event(format_args!("\"ph\":\"C\",\"name\":\"{name}\",\"pid\":{PROCESS},\"ts\":{at},\"args\":{{{args}}}"))
     }
 
     fn slice(
