@@ -104,7 +104,7 @@ fn a_run_writes_its_timeline_and_a_report_shows_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (line, page, model) = (path("run.json"), path("page.html"), golden("experts/qwen3moe.gguf"));
-    let prompt = ["run", model.to_str().unwrap(), "--raw", "-p", "abc", "-n", "6", "--ignore-eos", "--ram", "64MiB"];
+    let prompt = ["run", model.to_str().unwrap(), "--raw", "-p", "0123", "-n", "6", "--ignore-eos", "--ram", "64MiB"];
     let plain = forebay(&prompt);
     let traced = forebay(&[&prompt[..], &["--timeline", &line]].concat());
     assert!(traced.status.success(), "{}", text(&traced.stderr));
