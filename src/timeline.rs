@@ -1,9 +1,15 @@
-//! The timeline of a real run: how much journal it takes, and what stands in its head.
+//! The timelines of real and of simulated runs: how much journal they take, and what stands in their heads.
+
+use std::borrow::Cow;
 
 use forebay_infer::budget::{Budget, SHORTEST_PAGE};
+use forebay_infer::model::weights::plan;
 use forebay_infer::model::{Engine, ModelMap, step_names};
 use forebay_pager::{Clock, Journal, Nanos, Storage};
-use forebay_simulator::timeline::{ClockKind, Facts, Timeline};
+use forebay_simulator::Case;
+use forebay_simulator::timeline::{ClockKind, Facts, Timeline, steps_of};
+
+use crate::simulate::Simulation;
 
 /// No journal has room for more events: 24 MB of them.
 pub const MOST_EVENTS: usize = 1_000_000;
@@ -71,16 +77,47 @@ pub fn of_engine<'a, S: Storage, C: Clock>(
     begin: Nanos,
 ) -> Timeline<'a> {
     let scheduler = engine.weights().scheduler();
-    let facts = Facts {
+    let facts = facts(run, map, scheduler.pager().depth());
+    Timeline::of_run(facts, scheduler, engine.weights().layout(), step_names(map), journal, begin)
+}
+
+/// The timeline of the run of `case` at the profile's values, if its events were kept. They are those of decoding; the prompt
+/// is only known to have come before.
+pub fn of_simulation<'a>(case: &Case, simulation: &'a Simulation) -> Option<Timeline<'a>> {
+    let Simulation { budget, nominal, map, profile, .. } = simulation;
+    let journal = nominal.journal.as_ref()?;
+    let run = Run {
+        model: &case.model,
+        flash: &profile.title,
+        clock: ClockKind::Virtual,
+        budget,
+        prompt_tokens: case.prompt as usize,
+    };
+    let mut steps = steps_of(&plan(map, &nominal.layout), step_names(map));
+    if let Some(chosen) = case.experts_chosen {
+        steps.iter_mut().filter_map(|step| step.experts.as_mut()).for_each(|experts| experts.chosen = chosen);
+    }
+    Some(Timeline {
+        facts: facts(run, map, usize::from(case.depth)),
+        steps,
+        pages: Cow::Borrowed(&nominal.layout.specs),
+        events: Cow::Borrowed(journal.entries()),
+        lost: journal.lost(),
+        begin: Nanos::ZERO,
+        end: nominal.prompt + nominal.decode,
+    })
+}
+
+fn facts(run: Run<'_>, map: &ModelMap, depth: usize) -> Facts {
+    Facts {
         model: run.model.to_owned(),
         flash: run.flash.to_owned(),
         clock: run.clock,
         ceiling: run.budget.ceiling,
         frames: run.budget.frames as u64,
         frame_len: run.budget.frame_len as u64,
-        depth: scheduler.pager().depth() as u32,
+        depth: depth as u32,
         layers: map.decoder.shape.layers as u32,
         prompt_tokens: run.prompt_tokens as u32,
-    };
-    Timeline::of_run(facts, scheduler, engine.weights().layout(), step_names(map), journal, begin)
+    }
 }

@@ -6,11 +6,16 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use forebay::timeline::{MOST_EVENTS, Run, capacity, of_engine};
+use forebay::simulate::simulate;
+use forebay::timeline::{MOST_EVENTS, Run, capacity, of_engine, of_simulation};
 use forebay_infer::open::{Loaded, Options};
 use forebay_pager::{Event, Journal};
+use forebay_simulator::Case;
 use forebay_simulator::timeline::{self, ClockKind, Figures, Phase};
 
+const CONFIG: &str = r#"{ "model_type": "qwen3_moe", "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "vocab_size": 600, "rms_norm_eps": 1e-6, "max_position_embeddings": 4096, "num_key_value_heads": 2, "head_dim": 64,
+    "num_experts": 16, "num_experts_per_tok": 3, "moe_intermediate_size": 512 }"#;
 const CONTEXT: usize = 48;
 const PROMPT: usize = 5;
 
@@ -133,4 +138,25 @@ fn a_run_writes_its_timeline_and_a_report_shows_it() {
     fails(&["report", &line, "-o", &path("no/page.html")], 1, "no/page.html: No such file");
     let nowhere = path("no/run.json");
     fails(&[&prompt[..], &["--timeline", &nowhere]].concat(), 1, "no/run.json: No such file");
+}
+
+#[test]
+fn a_simulated_run_has_a_timeline_of_the_same_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.json");
+    std::fs::write(&config, CONFIG).unwrap();
+    let case = Case::new("oneplus-15r", config.to_str().unwrap());
+    let case = Case { tokens: 6, prompt: 5, ram: Some("64MiB".parse().unwrap()), ..case };
+    let simulation = simulate(&case, MOST_EVENTS).unwrap();
+    let line = of_simulation(&case, &simulation).unwrap();
+    assert_eq!(line.check(), Ok(()));
+    let f = Figures::of(&line).unwrap();
+    assert_eq!((f.phase, f.rate.tokens, f.experts), (Phase::Decode, 6, 16));
+    assert_eq!(f.facts.clock, ClockKind::Virtual);
+    let run = &simulation.nominal;
+    let seconds = |time: forebay_pager::Nanos| time.as_secs_f64();
+    assert_eq!((f.rate.time_s, f.first_token_s), (seconds(run.decode), Some(seconds(run.prompt))));
+    assert_eq!(f.rate.stall_s, seconds(run.stats.stall), "virtual clocks do not go on by themselves");
+    assert_eq!(f.rate.reads, run.stats.reads - run.stats.gathered);
+    assert!(of_simulation(&case, &simulate(&case, 0).unwrap()).is_none(), "nothing was kept");
 }

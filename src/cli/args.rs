@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Measure streamed decoding against its bound, with the flash measured in the same run.
     Bench(BenchArgs),
-    /// Make one page, to be read offline, of a timeline that `forebay run --timeline` has written.
+    /// Make one page, to be read offline, of a timeline that `forebay run --timeline` or `forebay simulate --timeline` has written.
     Report(ReportArgs),
     /// Compare the policies for experts on recorded routing, with the offline optimum (Belady).
     Replay(ReplayArgs),
@@ -318,21 +318,21 @@ pub(crate) struct BenchArgs {
 }
 
 /// What `forebay report` tells.
-const FIGURES: &str = "\
+const REPORT: &str = "\
 Figures are of decoding (of the prompt, where nothing was decoded). Shares are of its time:\n  \
   stalled    compute waited for a read\n  \
   computed   the rest: kernels, sampling, and what the program does for itself\n  \
   busy       at least one read of a page was in flight\n\
 Pages, counted each time that their step uses them:\n  \
   kept       there since an earlier use\n  \
-  ahead      read before they were needed, and there when their step began; with those kept, the hits\n  \
-  late       read ahead, but their step had begun when they came\n  \
+  ahead      read before they were needed, and there in time; with those kept, the hits\n  \
+  late       read ahead, but when they came their step had begun or, of experts, their router had spoken\n  \
   demanded   read because they were missing\n\
 Rows of the embedding, a few KiB per token, are in none of these but the stalls.";
 
 /// `forebay report`
 #[derive(Debug, Args)]
-#[command(after_long_help = FIGURES)]
+#[command(after_long_help = REPORT)]
 pub(crate) struct ReportArgs {
     /// A timeline.
     pub(crate) timeline: PathBuf,
@@ -484,6 +484,9 @@ pub(crate) struct SimulateArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) case: CaseArgs,
+    /// Write what happened while decoding, at the profile's values, to FILE: a trace, as of `forebay run --timeline`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -11,6 +11,7 @@ use forebay::infer::sampler::{Sampler, SamplerParams};
 use forebay::infer::stream::TextStream;
 use forebay::infer::tokenizer::EncodeOptions;
 use forebay::machine;
+use forebay::simulator::timeline::ClockKind;
 use indicatif::ProgressBar;
 
 use super::args::{RunArgs, SamplingArgs};
@@ -44,7 +45,8 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
         recorder.finish().map_err(|source| trace::failure(path, source))?;
     }
     if let Some(recording) = recording {
-        recording.finish(&mut engine, &loaded, &budget, &choice)?;
+        let clock = if args.device.r#virtual { ClockKind::Virtual } else { ClockKind::System };
+        recording.finish(&mut engine, &loaded, &budget, &choice, clock)?;
     }
     if let Some(failure) = printer.failure {
         return Err(failure);

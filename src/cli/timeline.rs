@@ -5,11 +5,14 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use forebay::device::AnyEngine;
 use forebay::infer::budget::Budget;
-use forebay::infer::open::{Loaded, Options, SystemEngine};
+use forebay::infer::open::{Loaded, Options};
 use forebay::pager::{Choice, Journal, Nanos};
-use forebay::simulator::timeline::{self, ClockKind, Figures, page};
-use forebay::timeline::{Run, capacity, most_pages, of_engine};
+use forebay::simulate::Simulation;
+use forebay::simulator::Case;
+use forebay::simulator::timeline::{self, ClockKind, Figures, Timeline, page};
+use forebay::timeline::{Run, capacity, most_pages, of_engine, of_simulation};
 
 use super::args::ReportArgs;
 use super::{Failure, show};
@@ -41,7 +44,7 @@ impl Recording {
     }
 
     /// From here on everything is put down.
-    pub(crate) fn start(mut self, engine: &mut SystemEngine) -> Self {
+    pub(crate) fn start(mut self, engine: &mut AnyEngine) -> Self {
         self.begin = engine.now();
         engine.weights_mut().scheduler_mut().pager_mut().keep_journal(Some(Journal::new(self.capacity)));
         self
@@ -50,26 +53,36 @@ impl Recording {
     /// Writes what was put down.
     pub(crate) fn finish(
         self,
-        engine: &mut SystemEngine,
+        engine: &mut AnyEngine,
         loaded: &Loaded,
         budget: &Budget,
         choice: &Choice,
+        clock: ClockKind,
     ) -> Result<(), Failure> {
         let pager = engine.weights_mut().scheduler_mut().pager_mut();
         let journal = pager.keep_journal(None).unwrap_or_default();
         let model = loaded.gguf.files.first().and_then(|file| file.file_name());
         let model = model.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let (flash, clock) = (&choice.how, ClockKind::System);
-        let run = Run { model: &model, flash, clock, budget, prompt_tokens: self.prompt };
+        let run = Run { model: &model, flash: &choice.how, clock, budget, prompt_tokens: self.prompt };
         let timeline = of_engine(run, &loaded.map, engine, &journal, self.begin);
-        timeline::write(&timeline, &self.out).map_err(|source| failure(&self.path, source))?;
-        if journal.lost() > 0 {
-            let kept = journal.entries().len();
-            let lost = journal.lost();
-            eprintln!("[--timeline had room for {kept} events; the last {lost} of the run are not in it]");
-        }
-        Ok(())
+        write(&timeline, &self.path, &self.out)
     }
+}
+
+/// The timeline of a simulated run, to a file at `path`.
+pub(crate) fn write_simulated(path: &Path, case: &Case, simulation: &Simulation) -> Result<(), Failure> {
+    let Some(timeline) = of_simulation(case, simulation) else { return Ok(()) };
+    let out = File::create(path).map_err(|source| failure(path, source))?;
+    write(&timeline, path, &out)
+}
+
+fn write(timeline: &Timeline<'_>, path: &Path, out: &File) -> Result<(), Failure> {
+    timeline::write(timeline, out).map_err(|source| failure(path, source))?;
+    if timeline.lost > 0 {
+        let (kept, lost) = (timeline.events.len(), timeline.lost);
+        eprintln!("[--timeline had room for {kept} events; the last {lost} of the run are not in it]");
+    }
+    Ok(())
 }
 
 /// `forebay report`

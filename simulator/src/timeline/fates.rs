@@ -1,6 +1,7 @@
 //! What becomes of each page, and what each use of one was worth.
 
 use forebay_pager::{Class, Event, PageId};
+use forebay_prefetch::StepKind;
 use serde::Serialize;
 
 use super::Timeline;
@@ -13,7 +14,7 @@ enum Fate {
     Loading(Class),
     /// It came ahead of its step, and waits for its first use.
     Ahead,
-    /// It was hinted and came when its step had begun.
+    /// It was hinted and came when it was wanted already.
     Late,
     /// It was demanded, and waits for its first use.
     Demanded,
@@ -28,7 +29,7 @@ pub(super) enum Use {
     Kept,
     /// It was read ahead, and was there when its step began.
     Ahead,
-    /// It was read ahead, and its step had begun when it came.
+    /// It was read ahead, and was wanted when it came.
     Late,
     /// It was read because it was missing.
     Demanded,
@@ -39,9 +40,9 @@ pub(super) enum Use {
 pub struct Uses {
     /// There since an earlier use.
     pub kept: u64,
-    /// Read ahead, and there when the step began.
+    /// Read ahead, and there in time.
     pub ahead: u64,
-    /// Read ahead, but the step had begun when they came.
+    /// Read ahead, but when they came the step had begun, or, of experts, their router had spoken.
     pub late: u64,
     /// Read because they were missing.
     pub demanded: u64,
@@ -62,7 +63,7 @@ impl Uses {
         self.kept + self.ahead + self.late + self.demanded
     }
 
-    /// The share of pages that were there when their step began; 0 where nothing was used.
+    /// The share of pages that were there before they were wanted; 0 where nothing was used.
     pub fn hit_rate(&self) -> f64 {
         (self.kept + self.ahead) as f64 / self.all().max(1) as f64
     }
@@ -82,7 +83,7 @@ pub struct Hints {
     pub read: u64,
     /// Pages that their step used.
     pub used: u64,
-    /// Of these, the ones that came when the step had begun.
+    /// Of these, the ones that came late, as in [`Uses`].
     pub late: u64,
     /// Pages that left, or whose read failed, before anyone used them.
     pub wasted: u64,
@@ -92,6 +93,8 @@ pub struct Hints {
 #[derive(Debug)]
 pub(super) struct Fates<'a> {
     steps: &'a [Step],
+    /// For each step, the one from whose begin on its pages are wanted.
+    wanted_from: Vec<usize>,
     fates: Vec<Fate>,
     /// The step that compute is in; none between the begin of a pass and that of its first step.
     at: Option<usize>,
@@ -100,6 +103,15 @@ pub(super) struct Fates<'a> {
     pub(super) reads_in_flight: u64,
     pub(super) bytes_in_flight: u64,
     pub(super) resident: u64,
+}
+
+/// A step's own begin; that of the one behind the router, where pages are those of experts: a shared expert comes in between.
+fn wanted_from(steps: &[Step], step: usize) -> usize {
+    let router = steps[..step].iter().rposition(|other| other.name.kind == StepKind::Router);
+    match (steps[step].experts, router) {
+        (Some(_), Some(router)) if steps[router].name.layer == steps[step].name.layer => router + 1,
+        _ => step,
+    }
 }
 
 /// Bytes of the fates of so many pages.
@@ -111,6 +123,7 @@ impl<'a> Fates<'a> {
     pub(super) fn new(timeline: &'a Timeline<'_>) -> Self {
         Fates {
             steps: &timeline.steps,
+            wanted_from: (0..timeline.steps.len()).map(|step| wanted_from(&timeline.steps, step)).collect(),
             fates: vec![Fate::Absent; timeline.pages.len()],
             at: None,
             uses: Uses::default(),
@@ -148,7 +161,7 @@ impl<'a> Fates<'a> {
             Event::Arrived { page, .. } => {
                 self.landed(page, len);
                 self.fates[page.index()] = match self.fates[page.index()] {
-                    Fate::Loading(Class::Hint) if self.at == Some(step_of(self.steps, page)) => Fate::Late,
+                    Fate::Loading(Class::Hint) if self.is_wanted(page) => Fate::Late,
                     Fate::Loading(Class::Hint) => Fate::Ahead,
                     _ => Fate::Demanded,
                 };
@@ -168,6 +181,11 @@ impl<'a> Fates<'a> {
             Event::Stalled { .. } => {}
         }
         None
+    }
+
+    fn is_wanted(&self, page: PageId) -> bool {
+        let step = step_of(self.steps, page);
+        self.at.is_some_and(|at| (self.wanted_from[step]..=step).contains(&at))
     }
 
     /// A read that was started before the first event is not counted as in flight.
@@ -194,5 +212,26 @@ impl<'a> Fates<'a> {
         self.hints.used += u64::from(matches!(used, Use::Ahead | Use::Late));
         self.hints.late += u64::from(used == Use::Late);
         Some(used)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_prefetch::{Plan, StepName, StepShape};
+
+    use super::*;
+    use crate::timeline::steps_of;
+
+    #[test]
+    fn experts_are_wanted_from_their_router_on() {
+        let kinds = [StepKind::Attention, StepKind::Router, StepKind::Shared, StepKind::Experts, StepKind::Head];
+        let name = |kind| StepName { layer: Some(0), kind, part: "".into() };
+        let shape = |kind| match kind {
+            StepKind::Experts => StepShape::Choice { experts: 2, pages_per_expert: 1, chosen: 1 },
+            _ => StepShape::All { pages: 1 },
+        };
+        let steps = steps_of(&Plan::new(kinds.map(shape), 1), kinds.map(name).to_vec());
+        let from: Vec<usize> = (0..5).map(|step| wanted_from(&steps, step)).collect();
+        assert_eq!(from, [0, 1, 2, 2, 4]);
     }
 }

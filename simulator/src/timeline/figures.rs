@@ -62,7 +62,7 @@ pub struct Rate {
     pub compute: f64,
     /// Share of the time that a read was in flight.
     pub flash_busy: f64,
-    /// Share of the pages used that were there when their step began.
+    /// Share of the pages used that were there before they were wanted.
     pub hit_rate: f64,
     /// The same of experts' pages alone, where there are some.
     pub expert_hit_rate: Option<f64>,

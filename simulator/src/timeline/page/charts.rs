@@ -170,12 +170,16 @@ fn bars_of(width: f64, part: f64, bars: &[(String, [f64; 2])]) -> Columns {
     chart
 }
 
+/// As many digits behind the point as tell the first mark from 0.
+pub(super) fn digits(marks: &[f64]) -> usize {
+    marks.get(1).map_or(0, |step| (-step.log10().floor()).max(0.0) as usize)
+}
+
 /// Marks from 0 to `top` or a little beyond, and the value that stands for the whole height.
 fn y_axis(top: f64) -> (Vec<Tick>, f64) {
     let values = ticks(top, 4);
     let scale = values.last().copied().unwrap_or(1.0);
-    // As many digits behind the point as tell the first mark from 0.
-    let digits = values.get(1).map_or(0, |step| (-step.log10().floor()).max(0.0) as usize);
+    let digits = digits(&values);
     let label = |value: f64| if value >= 1e4 { number(value) } else { format!("{value:.digits$}") };
     (values.into_iter().map(|value| Tick { at: height(value, scale), label: label(value) }).collect(), scale)
 }

@@ -44,6 +44,7 @@ struct Page<'a> {
     pages: Vec<Part>,
     speed: Curve,
     reads: Curve,
+    reads_unit: &'static str,
     heat: HeatMap,
     kinds: Vec<Kind>,
     layers: Columns,
@@ -96,6 +97,12 @@ struct Kind {
 fn page<'a>(timeline: &Timeline<'_>, f: &'a Figures) -> Page<'a> {
     let tokens = f.rate.tokens.max(1) as f64;
     let per_pass = |value: fn(&super::PassSums) -> f64| -> Vec<f64> { f.passes.iter().map(value).collect() };
+    let mut read = per_pass(|p| p.bytes as f64 / 1e6 / f64::from(p.tokens.max(1)));
+    let mut reads_unit = "MB";
+    if read.iter().any(|&megabytes| megabytes >= 1e3) {
+        read.iter_mut().for_each(|value| *value /= 1e3);
+        reads_unit = "GB";
+    }
     let layer = |share: &Share| {
         let ms = |s: f64| s * 1e3 / tokens;
         let label = share.name.strip_prefix("layer ").unwrap_or(&share.name).to_owned();
@@ -111,7 +118,8 @@ fn page<'a>(timeline: &Timeline<'_>, f: &'a Figures) -> Page<'a> {
         time: parts_of_time(f),
         pages: parts_of_pages(f),
         speed: curve(&per_pass(|p| f64::from(p.tokens) * 1e9 / p.nanos.max(1) as f64)),
-        reads: curve(&per_pass(|p| p.bytes as f64 / 1e6 / f64::from(p.tokens.max(1)))),
+        reads: curve(&read),
+        reads_unit,
         heat: heat_map(&f.residency),
         kinds: kinds(f),
         layers: columns(f.by_layer.iter().filter(|share| share.name != "embedding").map(layer).collect()),
@@ -133,7 +141,7 @@ fn spread(distribution: &Distribution, label: fn(f64) -> String) -> String {
     let Distribution { count, p50, p99, max, .. } = *distribution;
     match count {
         0 => "nothing was read".into(),
-        _ if p50 == max => format!("at most {}, which half of them have", label(max)),
+        _ if p50 == max => format!("half or more of {}, none beyond", label(max)),
         _ => format!("half up to {}, 99 % up to {}, at most {}", label(p50), label(p99), label(max)),
     }
 }
@@ -186,12 +194,15 @@ fn tiles(f: &Figures) -> Vec<Tile> {
             (percent(rate.hit_rate), "%"),
             match rate.expert_hit_rate {
                 Some(experts) => format!("of experts' pages {} %", percent(experts)),
-                None => "pages there when their step began".into(),
+                None => "pages there in time".into(),
             },
         ),
     ];
-    if let (Some(first), Some(prompt)) = (f.first_token_s, &f.prompt) {
-        let note = format!("prompt of {}: {} tokens/s", prompt.tokens, number(prompt.tokens_per_s));
+    if let Some(first) = f.first_token_s {
+        let note = match &f.prompt {
+            Some(prompt) => format!("prompt of {}: {} tokens/s", prompt.tokens, number(prompt.tokens_per_s)),
+            None => format!("prompt of {}", f.facts.prompt_tokens),
+        };
         let (value, unit) = words::split_duration(first);
         tiles.push(tile("to the first token", (value, unit), note));
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use forebay_pager::{Class, Entry, Event, Nanos};
 use serde::Serialize;
 
-use super::charts::{Tick, place, ticks};
+use super::charts::{Tick, digits, place, ticks};
 use super::words::duration;
 use crate::timeline::Timeline;
 use crate::timeline::fates::Fates;
@@ -157,10 +157,16 @@ impl<'a> Drawing<'a> {
         self.strip.lanes = (0..=lanes).map(|lane| Tick { at: middle(lane), label: name(lane) }).collect();
         self.strip.bottom = TOP + LANE * (lanes + 1) as f64;
         self.strip.height = self.strip.bottom + 24.0;
-        let seconds = self.pass.span.length().as_secs_f64();
-        let at = |second: f64| place(LEFT + (RIGHT - LEFT) * second / seconds);
-        let marks = ticks(seconds, 8).into_iter().filter(|&mark| mark <= seconds);
-        self.strip.x = marks.map(|mark| Tick { at: at(mark), label: duration(mark) }).collect();
+        let (whole, unit) = match self.pass.span.length().as_secs_f64() {
+            s if s >= 1.0 => (s, "s"),
+            s if s >= 1e-3 => (s * 1e3, "ms"),
+            s => (s * 1e6, "\u{b5}s"),
+        };
+        let at = |mark: f64| place(LEFT + (RIGHT - LEFT) * mark / whole);
+        let marks = ticks(whole, 8);
+        let digits = digits(&marks);
+        let shown = marks.into_iter().filter(|&mark| mark <= whole);
+        self.strip.x = shown.map(|mark| Tick { at: at(mark), label: format!("{mark:.digits$} {unit}") }).collect();
         self.strip
     }
 }
