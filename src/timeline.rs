@@ -16,23 +16,28 @@ pub const MOST_EVENTS: usize = 1_000_000;
 /// Nor does one take a larger part of the ceiling: what it takes the window lacks.
 const SHARE_OF_CEILING: u64 = 16;
 
-/// What a page meets in a pass, at most: it is read, it comes, it is waited for, used and evicted.
-const EVENTS_PER_PAGE: u64 = 5;
+/// What a page that is read meets besides being used: the read, its end, the wait for it, and the eviction.
+const EVENTS_PER_READ: u64 = 4;
 /// A pass goes through fewer tokens only when the ceiling, or what is left of the prompt, has no room for so many.
 const SHORTEST_CHUNK: u64 = 8;
 
-/// Events that are enough for a run of `prompt` tokens and `decode` behind them, in most cases; within bounds. `page_len` is the
-/// length of a page that was asked for.
+/// Events that a run of `prompt` tokens and `decode` behind them comes to, about, within bounds. `page_len` is the length of a
+/// page that was asked for.
+///
+/// A guess, as the window is known only when the journal is paid: half of the ceiling is taken for it. What is
+/// guessed too high the window lacks; what is guessed too low is lost, and told.
 pub fn capacity(map: &ModelMap, prompt: usize, decode: usize, page_len: Option<usize>, ceiling: u64) -> usize {
-    let bounded = |pages: u64| map.steps.len() as u64 + 1 + EVENTS_PER_PAGE.saturating_mul(pages);
-    let chunks = (prompt as u64).div_ceil(SHORTEST_CHUNK);
-    let of_prompt = chunks.saturating_mul(bounded(most_pages(map, page_len)));
-    let of_decode = (decode as u64).saturating_mul(bounded(pages_per_token(map, page_len)));
+    let pass = |used: u64, read: u64| map.steps.len() as u64 + 1 + used + EVENTS_PER_READ.saturating_mul(read);
+    let all = most_pages(map, page_len);
+    let of_prompt = (prompt as u64).div_ceil(SHORTEST_CHUNK).saturating_mul(pass(all, all));
+    // A quarter more, for what is read in vain, and where pages are shorter than they should be.
+    let read = pages_of(map.read_per_token(ceiling / 2), page_len) * 5 / 4;
+    let of_decode = (decode as u64).saturating_mul(pass(pages_per_token(map, page_len), read));
     let most = (ceiling / SHARE_OF_CEILING / Journal::bytes(1) as u64).min(MOST_EVENTS as u64);
     of_prompt.saturating_add(of_decode).min(most) as usize
 }
 
-/// Pages that the model is cut into, at most.
+/// Pages that the model is cut into, at most, or a little less.
 pub fn most_pages(map: &ModelMap, page_len: Option<usize>) -> u64 {
     map.matrices.iter().map(|matrix| matrix.copies as u64 * pages_of(matrix.bytes(), page_len)).sum()
 }
@@ -48,9 +53,9 @@ fn pages_per_token(map: &ModelMap, page_len: Option<usize>) -> u64 {
         .sum()
 }
 
-/// Pages are about as long as they should be: never less than half of it, as rows go.
+/// Pages of a matrix of so many bytes.
 fn pages_of(bytes: u64, page_len: Option<usize>) -> u64 {
-    bytes.div_ceil((page_len.unwrap_or(SHORTEST_PAGE) as u64 / 2).max(1)) + 1
+    bytes.div_ceil((page_len.unwrap_or(SHORTEST_PAGE) as u64).max(1)) + 1
 }
 
 /// What a run was of, for the head of its timeline.

@@ -95,13 +95,8 @@ fn a_journal_is_no_longer_than_the_ceiling_allows_and_long_enough() {
     assert_eq!(capacity(&map, 0, 1 << 40, None, large), MOST_EVENTS);
     let ceiling = 16 << 20;
     assert!(Journal::bytes(capacity(&map, 0, 1 << 40, Some(4096), ceiling)) as u64 <= ceiling / 16);
-    // What the engine test above has put down would have fitted.
-    let options = Options { page_len: Some(4096), ..common::floor(&path, &common::options(CONTEXT)) };
-    let (_, mut engine, _) = common::open(&path, &options);
-    let room = capacity(&map, PROMPT, 20, options.page_len, large);
-    engine.weights_mut().scheduler_mut().pager_mut().keep_journal(Some(Journal::new(room)));
-    run(&mut engine, 20);
-    assert_eq!(engine.weights_mut().scheduler_mut().pager_mut().keep_journal(None).unwrap().lost(), 0);
+    // A window smaller than the model makes for more events, and a larger one leaves room for the journal.
+    assert!(capacity(&map, 0, 10, None, map.streamed_bytes()) > capacity(&map, 0, 10, None, large));
 }
 
 #[test]
