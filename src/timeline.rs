@@ -86,10 +86,12 @@ pub fn of_engine<'a, S: Storage, C: Clock>(
     Timeline::of_run(facts, scheduler, engine.weights().layout(), step_names(map), journal, begin)
 }
 
-/// The timeline of the run of `case` at the profile's values, if its events were kept. They are those of decoding; the prompt
+/// The timeline of the run of `case` at the profile's values, if there was one with a pager, and its
+/// events were kept. They are those of decoding; the prompt
 /// is only known to have come before.
 pub fn of_simulation<'a>(case: &Case, simulation: &'a Simulation) -> Option<Timeline<'a>> {
     let Simulation { budget, nominal, map, profile, .. } = simulation;
+    let nominal = nominal.as_ref()?;
     let journal = nominal.journal.as_ref()?;
     let run = Run {
         model: &case.model,

@@ -148,7 +148,7 @@ fn a_simulated_run_has_a_timeline_of_the_same_kind() {
     let f = Figures::of(&line).unwrap();
     assert_eq!((f.phase, f.rate.tokens, f.experts), (Phase::Decode, 6, 16));
     assert_eq!(f.facts.clock, ClockKind::Virtual);
-    let run = &simulation.nominal;
+    let run = simulation.nominal.as_ref().unwrap();
     let seconds = |time: forebay_pager::Nanos| time.as_secs_f64();
     assert_eq!((f.rate.time_s, f.first_token_s), (seconds(run.decode), Some(seconds(run.prompt))));
     assert_eq!(f.rate.stall_s, seconds(run.stats.stall), "virtual clocks do not go on by themselves");

@@ -71,7 +71,8 @@ impl Recording {
 
 /// The timeline of a simulated run, to a file at `path`.
 pub(crate) fn write_simulated(path: &Path, case: &Case, simulation: &Simulation) -> Result<(), Failure> {
-    let Some(timeline) = of_simulation(case, simulation) else { return Ok(()) };
+    let none = || Failure::Usage("--timeline: this way of reading has no pager, and so no events".into());
+    let timeline = of_simulation(case, simulation).ok_or_else(none)?;
     let out = File::create(path).map_err(|source| failure(path, source))?;
     write(&timeline, path, &out)
 }
