@@ -18,6 +18,7 @@ pub mod measure;
 #[allow(clippy::disallowed_methods)] // It makes the files that it measures with.
 pub mod probe;
 pub mod simulate;
+pub mod timeline;
 
 pub use forebay_infer as infer;
 pub use forebay_pager as pager;

@@ -12,6 +12,7 @@
 //! | [`drive`], [`run`] | the scheduler, driven as an engine drives it; a whole run |
 //! | [`serial`] | engines of another kind, to compare with |
 //! | [`case`], [`figures`], [`size`] | what is to be simulated, and what is told of it |
+//! | [`timeline`] | what happened in a run, real or simulated, event by event: a file for viewers, and a report |
 #![forbid(unsafe_code)]
 
 pub mod case;
@@ -27,6 +28,7 @@ pub mod run;
 pub mod serial;
 pub mod size;
 pub mod storage;
+pub mod timeline;
 pub mod workload;
 
 pub use case::{Case, EngineKind};

@@ -19,7 +19,7 @@ use forebay_simulator::size::{NoSize, Size};
     version,
     after_help = "Results go to standard output, everything else to standard error.\n\
         Exit codes: 0 done; 1 something failed while running; 2 the command line is wrong; 3 the ceiling (--ram) or the \
-        context is too small; 4 the model file (or trace, or prompt cache) is damaged or of a kind that is not supported, or \
+        context is too small; 4 the model file (or trace, timeline, or prompt cache) is damaged or of a kind that is not supported, or \
         the prompt cache is of another model; 5 the flash failed to deliver; 6 a model could not be fetched.\n\
         FOREBAY_LOG sets what is logged (warn, info, debug; default warn), FOREBAY_CACHE where fetched models are kept."
 )]
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Measure streamed decoding against its bound, with the flash measured in the same run.
     Bench(BenchArgs),
+    /// Make one page, to be read offline, of a timeline that `forebay run --timeline` or `forebay simulate --timeline` has written.
+    Report(ReportArgs),
     /// Compare the policies for experts on recorded routing, with the offline optimum (Belady).
     Replay(ReplayArgs),
     /// Make a model of a given shape that was never trained, to measure with; it may be larger than the disk.
@@ -224,6 +226,10 @@ pub(crate) struct RunArgs {
     /// Record what the routers choose, as a routing trace that `forebay replay` reads.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_out: Option<PathBuf>,
+    /// Keep a journal of the run and write it to FILE as a trace, which Perfetto and chrome://tracing open, and `forebay report`. The
+    /// text is the same. The journal's memory is part of the ceiling: at most 24 MB, and a sixteenth of it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     /// Print one JSON object instead of the text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -307,6 +313,33 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
     /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `forebay report` tells.
+const REPORT: &str = "\
+Figures are of decoding (of the prompt, where nothing was decoded). Shares are of its time:\n  \
+  stalled    compute waited for a read\n  \
+  computed   the rest: kernels, sampling, and what the program does for itself\n  \
+  busy       at least one read of a page was in flight\n\
+Pages, counted each time that their step uses them:\n  \
+  kept       there since an earlier use\n  \
+  ahead      read before they were needed, and there in time; with those kept, the hits\n  \
+  late       read ahead, but when they came their step had begun or, of experts, their router had spoken\n  \
+  demanded   read because they were missing\n\
+Rows of the embedding, a few KiB per token, are in none of these but the stalls.";
+
+/// `forebay report`
+#[derive(Debug, Args)]
+#[command(after_long_help = REPORT)]
+pub(crate) struct ReportArgs {
+    /// A timeline.
+    pub(crate) timeline: PathBuf,
+    /// The page to write [default: the timeline's name, with .html in place of its ending].
+    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the figures as JSON instead.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -451,6 +484,9 @@ pub(crate) struct SimulateArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub(crate) case: CaseArgs,
+    /// Write what happened while decoding, at the profile's values, to FILE: a trace, as of `forebay run --timeline`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -17,6 +17,7 @@ mod run;
 mod show;
 mod simulate;
 mod synth;
+mod timeline;
 mod trace;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ use forebay::prefetch::experts::trace::TraceError;
 use forebay::probe::MachineError;
 use forebay::simulate::SimulateError;
 use forebay::simulator::run::RunError;
+use forebay::simulator::timeline::TimelineError;
 
 /// Everything that can stop a command.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,8 @@ pub(crate) enum Failure {
     Trace { path: PathBuf, source: TraceError },
     #[error("{}: {source}", path.display())]
     PromptCache { path: PathBuf, source: SavedError },
+    #[error("{}: {source}", path.display())]
+    Timeline { path: PathBuf, source: TimelineError },
     #[error("{} of memory would be used, and {} are at hand: give a smaller ceiling with --ram", show::size(*needed), show::size(*at_hand))]
     NoMemory { needed: u64, at_hand: u64 },
     #[error(transparent)]
@@ -108,7 +112,8 @@ impl Failure {
             Failure::Fetch(_) => 6,
             Failure::Trace { source: TraceError::Io { .. }, .. } => 1,
             Failure::PromptCache { source: SavedError::Io(_), .. } => 1,
-            Failure::Trace { .. } | Failure::PromptCache { .. } => 4,
+            Failure::Timeline { source: TimelineError::Io(_), .. } => 1,
+            Failure::Trace { .. } | Failure::PromptCache { .. } | Failure::Timeline { .. } => 4,
             Failure::NoMemory { .. } => 3,
             Failure::Usage(_) | Failure::Sampler(_) => 2,
             Failure::Generate(_)
@@ -128,6 +133,7 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Plan(args) => plan::plan(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Report(args) => timeline::report(&args),
         Command::Replay(args) => replay::replay(args),
         Command::Synth(args) => synth::synth(args),
         Command::Simulate(args) => simulate::simulate(args),

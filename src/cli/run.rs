@@ -11,11 +11,13 @@ use forebay::infer::sampler::{Sampler, SamplerParams};
 use forebay::infer::stream::TextStream;
 use forebay::infer::tokenizer::EncodeOptions;
 use forebay::machine;
+use forebay::simulator::timeline::ClockKind;
 use indicatif::ProgressBar;
 
 use super::args::{RunArgs, SamplingArgs};
 use super::prompt_cache::PromptCache;
 use super::report::{Prompted, report};
+use super::timeline::Recording;
 use super::{Failure, engine, show, trace};
 
 pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
@@ -27,8 +29,11 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     let mut sampler = Sampler::new(params.clone(), loaded.tokenizer.vocab_len())?;
     let mut stream = args.sampling.stream()?;
 
-    let options = args.engine.options(context, Some(prompt.len()))?;
+    let mut options = args.engine.options(context, Some(prompt.len()))?;
+    let recording = args.timeline.as_deref().map(|path| Recording::create(path, prompt.len(), args.n as usize));
+    let recording = recording.transpose()?.map(|recording| recording.pay(&loaded, &mut options));
     let (mut engine, budget, choice) = engine::open(&loaded, &options, &args.device.on()?)?;
+    let recording = recording.map(|recording| recording.start(&mut engine));
     if let Some(path) = &args.trace_out {
         engine.record_routes(Some(trace::create(path, &loaded, prompt.len())?));
     }
@@ -38,6 +43,10 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     let written = generate::write(&mut engine, &loaded.tokenizer, &mut sampler, &mut stream, limits, &mut printer)?;
     if let (Some(path), Some(recorder)) = (&args.trace_out, engine.record_routes(None)) {
         recorder.finish().map_err(|source| trace::failure(path, source))?;
+    }
+    if let Some(recording) = recording {
+        let clock = if args.device.r#virtual { ClockKind::Virtual } else { ClockKind::System };
+        recording.finish(&mut engine, &loaded, &budget, &choice, clock)?;
     }
     if let Some(failure) = printer.failure {
         return Err(failure);

@@ -2,9 +2,11 @@
 
 use forebay::simulate::{Simulation, simulate as run};
 use forebay::simulator::{Band, Case, Figures, Metric};
+use forebay::timeline::MOST_EVENTS;
 use serde::Serialize;
 
 use super::args::{CaseArgs, SimulateArgs};
+use super::timeline::write_simulated;
 use super::{Failure, show};
 
 impl CaseArgs {
@@ -46,9 +48,12 @@ struct Report<'a> {
 pub(crate) fn simulate(args: SimulateArgs) -> Result<(), Failure> {
     let case = args.case.case();
     let spinner = show::spinner("simulating");
-    let simulation = run(&case, 0);
+    let simulation = run(&case, if args.timeline.is_some() { MOST_EVENTS } else { 0 });
     spinner.finish_and_clear();
     let simulation = simulation?;
+    if let Some(path) = &args.timeline {
+        write_simulated(path, &case, &simulation)?;
+    }
     if !args.json {
         return table(&case, &simulation);
     }

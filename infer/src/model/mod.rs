@@ -4,7 +4,7 @@
 //! (how each architecture maps to those), [`vectors`] and [`weights`] (how weights are reached: resident, or through the
 //! window), [`engine`] (the forward pass; what brings tokens together is in `mixer.rs` and `latent.rs`, what a token does by
 //! itself in `channel.rs`, the experts of a chunk in `routing.rs`, what else is done with routers in `routes.rs` and
-//! [`record`], what recurrent layers keep in `states.rs`). [`saved`] is the state of a context as bytes.
+//! [`record`], what recurrent layers keep in `states.rs`; what the steps are called, in `names.rs`). [`saved`] is the state of a context as bytes.
 
 pub mod arch;
 mod channel;
@@ -15,6 +15,7 @@ mod fingerprint;
 mod hashed;
 mod latent;
 mod mixer;
+mod names;
 pub mod record;
 mod rope;
 mod routes;
@@ -29,6 +30,7 @@ pub mod weights;
 pub use decoder::{Decoder, MatrixId, Shape, VectorId};
 pub use engine::{Engine, EngineError, Progress};
 pub use fingerprint::Fingerprint;
+pub use names::step_names;
 pub use record::RouteRecorder;
 pub use saved::{Restored, SavedError};
 pub use scratch::{activation_bytes, kv_bytes, state_bytes};

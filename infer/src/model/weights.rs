@@ -126,6 +126,11 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         &mut self.scheduler
     }
 
+    /// How the matrices are cut into pages.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Begins a pass of `tokens` tokens, behind `position` others, through the layers.
     pub fn begin_pass(&mut self, pass: Pass, tokens: usize, position: usize) {
         self.scheduler.announce(tokens as u32, position as u32);
