@@ -14,6 +14,7 @@
 pub mod catalogue;
 pub mod machine;
 pub mod measure;
+pub mod plot;
 
 pub use forebay_infer as infer;
 pub use forebay_pager as pager;

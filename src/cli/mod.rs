@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 mod bench;
+mod budget;
 mod chat;
 mod engine;
 mod fetch;
@@ -13,6 +14,7 @@ mod report;
 mod resident;
 mod run;
 mod show;
+mod sweep;
 mod synth;
 mod trace;
 
@@ -30,6 +32,8 @@ use forebay::infer::sampler::SamplerError;
 use forebay::measure::MeasureError;
 use forebay::prefetch::SchedulerError;
 use forebay::prefetch::experts::trace::TraceError;
+use forebay::simulator::budget::BudgetError;
+use forebay::simulator::{Case, Figures};
 
 /// Everything that can stop a command.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,10 @@ pub(crate) enum Failure {
     PromptCache { path: PathBuf, source: SavedError },
     #[error("{} of memory would be used, and {} are at hand: give a smaller ceiling with --ram", show::size(*needed), show::size(*at_hand))]
     NoMemory { needed: u64, at_hand: u64 },
+    #[error(transparent)]
+    BudgetFile(#[from] BudgetError),
+    #[error("{}: {summary}", path.display())]
+    Budget { path: PathBuf, summary: String },
     #[error("{0}")]
     Usage(String),
     #[error("{what}: {source}")]
@@ -82,14 +90,21 @@ impl Failure {
             Failure::PromptCache { source: SavedError::Io(_), .. } => 1,
             Failure::Trace { .. } | Failure::PromptCache { .. } => 4,
             Failure::NoMemory { .. } => 3,
-            Failure::Usage(_) | Failure::Sampler(_) => 2,
+            Failure::Usage(_) | Failure::Sampler(_) | Failure::BudgetFile(BudgetError::File { .. }) => 2,
+            Failure::Budget { .. } => 7,
             Failure::Generate(_)
             | Failure::Chat(_)
             | Failure::Measure(MeasureError::Routing(_))
+            | Failure::BudgetFile(BudgetError::Io { .. })
             | Failure::Io { .. }
             | Failure::Other(_) => 1,
         }
     }
+}
+
+/// Stands where `forebay::simulate` will.
+fn not_joined(_: &Case) -> Result<Figures, String> {
+    Err("the simulator is not joined to the command line yet".into())
 }
 
 /// Does what the command line says.
@@ -103,6 +118,8 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Replay(args) => replay::replay(args),
         Command::Synth(args) => synth::synth(args),
         Command::Fetch(args) => fetch::fetch(args),
+        Command::Budget(args) => budget::budget(args, not_joined),
+        Command::Sweep(args) => sweep::sweep(args, not_joined),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
