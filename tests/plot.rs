@@ -65,7 +65,11 @@ fn both_forms_are_drawn() {
         chart(&["page=64KiB..4MiB:*2"], Metric::TimeToFirstToken, 1234.0),
     ] {
         let svg = chart.svg().unwrap();
-        assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+        assert!(
+            svg.starts_with("<svg width=\"")
+                && svg.contains("\" height=\"480\" viewBox=\"0 0 ")
+                && svg.trim_end().ends_with("</svg>")
+        );
         for line in &chart.lines {
             assert!(svg.contains(&line.label), "{}", line.label);
         }

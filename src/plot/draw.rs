@@ -32,6 +32,8 @@ const SIZE: (u32, u32) = (760, 480);
 const PIXELS: u32 = 2;
 /// A picture is drawn so much larger than it will be, then averaged: edges become smooth.
 const OVERSAMPLED: u32 = 2;
+/// The drawing library counts in whole numbers: an SVG has so many for each point.
+const PARTS: u32 = 8;
 /// At most so many labels stand along the axis.
 const MOST_TICKS: usize = 12;
 
@@ -42,9 +44,11 @@ impl Chart {
     /// If the drawing library does.
     pub fn svg(&self) -> Result<String, DrawError> {
         let mut text = String::new();
-        let size = self.size()?;
-        self.draw(SVGBackend::with_string(&mut text, size).into_drawing_area(), 1.0)?;
-        Ok(text)
+        let (width, height) = self.size()?;
+        let fine = (width * PARTS, height * PARTS);
+        self.draw(SVGBackend::with_string(&mut text, fine).into_drawing_area(), PARTS.into())?;
+        let size = |(width, height): (u32, u32)| format!("width=\"{width}\" height=\"{height}\"");
+        Ok(text.replacen(&size(fine), &size((width, height)), 1))
     }
 
     /// As PNG.
