@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod device;
 pub mod machine;
 pub mod measure;
+pub mod plot;
 #[allow(clippy::disallowed_methods)] // It makes the files that it measures with.
 pub mod probe;
 pub mod simulate;

@@ -15,6 +15,7 @@
 //! | [`timeline`] | what happened in a run, real or simulated, event by event: a file for viewers, and a report |
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod case;
 pub mod clock;
 pub mod compute;
@@ -22,12 +23,17 @@ pub mod drive;
 pub mod figures;
 pub mod fit;
 pub mod flash;
+pub mod parallel;
 pub mod profile;
 pub mod routing;
 pub mod run;
 pub mod serial;
+pub mod settings;
+pub mod shown;
 pub mod size;
 pub mod storage;
+pub mod sweep;
+pub mod target;
 pub mod timeline;
 pub mod workload;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 mod bench;
+mod budget;
 mod chat;
 mod devices;
 mod engine;
@@ -16,6 +17,7 @@ mod resident;
 mod run;
 mod show;
 mod simulate;
+mod sweep;
 mod synth;
 mod timeline;
 mod trace;
@@ -36,7 +38,8 @@ use forebay::measure::MeasureError;
 use forebay::prefetch::SchedulerError;
 use forebay::prefetch::experts::trace::TraceError;
 use forebay::probe::MachineError;
-use forebay::simulate::SimulateError;
+use forebay::simulate::{SimulateError, figures};
+use forebay::simulator::budget::BudgetError;
 use forebay::simulator::run::RunError;
 use forebay::simulator::timeline::TimelineError;
 
@@ -63,6 +66,10 @@ pub(crate) enum Failure {
     Timeline { path: PathBuf, source: TimelineError },
     #[error("{} of memory would be used, and {} are at hand: give a smaller ceiling with --ram", show::size(*needed), show::size(*at_hand))]
     NoMemory { needed: u64, at_hand: u64 },
+    #[error(transparent)]
+    BudgetFile(#[from] BudgetError),
+    #[error("{}: {summary}", path.display())]
+    Budget { path: PathBuf, summary: String },
     #[error(transparent)]
     Machine(#[from] MachineError),
     #[error(transparent)]
@@ -115,10 +122,12 @@ impl Failure {
             Failure::Timeline { source: TimelineError::Io(_), .. } => 1,
             Failure::Trace { .. } | Failure::PromptCache { .. } | Failure::Timeline { .. } => 4,
             Failure::NoMemory { .. } => 3,
-            Failure::Usage(_) | Failure::Sampler(_) => 2,
+            Failure::Usage(_) | Failure::Sampler(_) | Failure::BudgetFile(BudgetError::File { .. }) => 2,
+            Failure::Budget { .. } => 7,
             Failure::Generate(_)
             | Failure::Chat(_)
             | Failure::Measure(MeasureError::Routing(_))
+            | Failure::BudgetFile(BudgetError::Io { .. })
             | Failure::Io { .. }
             | Failure::Other(_) => 1,
         }
@@ -140,6 +149,8 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Probe(args) => probe::probe(args),
         Command::Devices(args) => devices::devices(args),
         Command::Fetch(args) => fetch::fetch(args),
+        Command::Budget(args) => budget::budget(args, figures),
+        Command::Sweep(args) => sweep::sweep(args, figures),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,100 @@
+//! `forebay budget` and `forebay sweep` as their users run them, as far as it does not depend on what is simulated.
+#![allow(clippy::disallowed_methods)] // Tests make files.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Every case of it fails wherever it runs: there is no such device.
+const BUDGET: &str = "[[budget]]\nname = \"b\"\ndevice = [\"no-such-device\", \"nor-this\"]\nmodel = \"gpt-oss-120b\"\n\
+                      require = [\"tok_s >= 1\"]\n";
+
+fn forebay(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.args(args).current_dir(folder).env_remove("FOREBAY_LOG").stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[track_caller]
+fn fails(folder: &Path, args: &[&str], code: i32, message: &str) {
+    let output = forebay(folder, args);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert!(stderr.contains(message), "{args:?}: {stderr}");
+}
+
+#[test]
+fn a_missed_budget_has_its_exit_code_and_all_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("forebay.toml"), BUDGET).unwrap();
+    let reports = ["--json", "r.json", "--junit", "r.xml", "--markdown", "r.md"];
+    let output =
+        forebay(folder.path(), &[&["budget", "--baseline", "b.json", "--update-baseline"][..], &reports].concat());
+    assert_eq!(output.status.code(), Some(7));
+    let table = text(&output.stdout);
+    assert!(table.starts_with("b device=no-such-device\n  FAIL  cannot be simulated: "), "{table}");
+    assert!(table.ends_with("2 cases, 2 not within budget\n"), "{table}");
+    assert_eq!(text(&output.stderr), "forebay: forebay.toml: 2 cases, 2 not within budget\n");
+    let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+    assert!(read("r.xml").contains("<testsuite name=\"b\" tests=\"2\" failures=\"2\""));
+    assert!(read("r.md").starts_with("### Budgets: 2 cases, 2 not within budget\n"));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&read("r.json")).unwrap()["passed"], false);
+    assert_eq!(read("b.json"), "{\n  \"version\": 1,\n  \"cases\": {}\n}\n");
+}
+
+#[test]
+fn a_broken_budget_file_is_no_missed_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("forebay.toml"), BUDGET.replace("tok_s", "speed")).unwrap();
+    fails(folder, &["budget"], 2, "forebay: forebay.toml:5:13: require: 'speed' is no figure of a simulation");
+    fails(folder, &["budget", "gone.toml"], 1, "gone.toml: ");
+    std::fs::write(folder.join("forebay.toml"), BUDGET).unwrap();
+    fails(
+        folder,
+        &["budget", "--baseline", "b.json"],
+        2,
+        "b.json: there is no such baseline; --update-baseline makes one",
+    );
+    std::fs::write(folder.join("b.json"), "[]").unwrap();
+    fails(folder, &["budget", "--baseline", "b.json"], 2, "b.json:1:");
+}
+
+#[test]
+fn a_sweep_has_a_row_for_each_cell_whatever_became_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let args =
+        ["sweep", "--axis", "device=no-such-device,nor-this", "--axis", "depth=1..4:*2", "--model", "gpt-oss-120b"];
+    let output = forebay(folder, &args);
+    assert_eq!(output.status.code(), Some(0));
+    let table = text(&output.stdout);
+    assert!(table.starts_with("device,depth,tok_s_worst,"), "{table}");
+    assert_eq!(table.lines().count(), 7);
+    assert!(table.lines().nth(6).unwrap().starts_with("nor-this,4,,"), "{table}");
+    assert!(text(&output.stderr).contains("6 of 6 cells could not be simulated; their rows say why"));
+    let output = forebay(folder, &[&args[..], &["--csv", "t.csv", "--plot", "t.svg"]].concat());
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+    assert_eq!(std::fs::read_to_string(folder.join("t.csv")).unwrap(), table);
+    assert!(std::fs::read_to_string(folder.join("t.svg")).unwrap().starts_with("<svg "));
+}
+
+#[test]
+fn a_sweep_that_means_nothing_is_refused_before_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let refuses = |args: &[&str], message: &str| fails(folder.path(), &[&["sweep"], args].concat(), 2, message);
+    refuses(&["--axis", "ram=1GiB"], "no device is given");
+    refuses(&["--axis", "rom=1GiB"], "a case has no field 'rom'");
+    let named = ["--device", "d", "--model", "m", "--axis", "ram=1GiB,2GiB"];
+    refuses(&[&named[..], &["--plot", "x.pdf"]].concat(), "'x.pdf' ends neither in .svg nor in .png");
+    refuses(
+        &[&named[..], &["--axis", "seed=1..20:1", "--plot", "x.svg"]].concat(),
+        "a plot of 20 lines cannot be read",
+    );
+    refuses(&[&named[..], &["--set", "depth=x"]].concat(), "invalid type: string \"x\", expected u16");
+    refuses(&["--axis", "device=a", "--model", "m", "--advise", "tok_s >= 1"], "give an axis ram, or an axis quant");
+    refuses(&[&named[..], &["--advise", "tok_s"]].concat(), "'tok_s' compares nothing");
+}
