@@ -184,14 +184,13 @@ impl<'a, R: Router> Serial<'a, R> {
             }
         }
         let (begin, mut ended) = (self.now, Vec::new());
+        let last = self.workload.segments[segment].tensors().len() - 1;
         // For each lane, its expert and the matrix that it reads.
         let mut lanes: Vec<Option<(u32, usize)>> = vec![None; self.lanes];
         loop {
-            for lane in 0..lanes.len() {
-                if lanes[lane].is_none() {
-                    lanes[lane] = missing.pop_front().map(|expert| (expert, 0));
-                    self.ask(lane, lanes[lane], segment);
-                }
+            for (lane, work) in lanes.iter_mut().enumerate().filter(|(_, work)| work.is_none()) {
+                *work = missing.pop_front().map(|expert| (expert, 0));
+                self.ask(lane, *work, segment);
             }
             let Some(next) = self.flash.next_end() else { break };
             self.flash.advance(next, &mut ended);
@@ -199,7 +198,6 @@ impl<'a, R: Router> Serial<'a, R> {
             self.now = self.now.max(next) + self.request;
             for end in ended.drain(..) {
                 let lane = end.id as usize;
-                let last = self.workload.segments[segment].tensors().len() - 1;
                 lanes[lane] =
                     lanes[lane].filter(|(_, tensor)| *tensor < last).map(|(expert, tensor)| (expert, tensor + 1));
                 self.ask(lane, lanes[lane], segment);
