@@ -224,9 +224,9 @@ pub fn context(prompt: usize, tokens: usize) -> usize {
 ///
 /// # Errors
 /// When not even an unlimited ceiling is enough.
-pub fn ceiling_for_window(loaded: &Loaded, options: &Options, window: u64) -> Result<u64, OpenError> {
+pub fn ceiling_for_window(map: &ModelMap, options: &Options, window: u64) -> Result<u64, OpenError> {
     let unlimited = Options { ram: u64::MAX / 4, ..*options };
-    let budget = divide(&loaded.map, &unlimited)?;
+    let budget = divide(map, &unlimited)?;
     // The kernel's share is that of the window asked for, not of one that holds everything.
     let cost = budget.window_cost() as f64 / budget.window() as f64 * window as f64;
     Ok(budget.total() - budget.window_cost() + cost.ceil() as u64)

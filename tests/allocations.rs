@@ -54,7 +54,7 @@ fn with_experts() {
     let loaded = Loaded::open(&path).unwrap();
     let base = Options { page_len: Some(1), ..common::options(256) };
     let (dense, experts) = loaded.map.dense_and_expert_bytes();
-    let ceiling = |window| forebay::measure::ceiling_for_window(&loaded, &base, window).unwrap();
+    let ceiling = |window| forebay::measure::ceiling_for_window(&loaded.map, &base, window).unwrap();
     for (what, ram) in [
         ("resident", base.ram),
         ("half of the experts streamed", ceiling(dense + experts / 2)),
@@ -96,7 +96,7 @@ fn with_text() {
     let loaded = Loaded::open(&path).unwrap();
     let base = common::options(256);
     let streamed = loaded.map.streamed_bytes();
-    let half = forebay::measure::ceiling_for_window(&loaded, &base, streamed / 2).unwrap();
+    let half = forebay::measure::ceiling_for_window(&loaded.map, &base, streamed / 2).unwrap();
     for (what, ram) in [("resident", base.ram), ("half of it streamed", half)] {
         let (mut engine, ..) = open_engine(&loaded.gguf, &loaded.map, &Options { ram, ..base }).unwrap();
         let params = SamplerParams { repeat_penalty: 1.1, seed: 1, ..SamplerParams::default() };

@@ -33,7 +33,7 @@ fn logits_are_the_same_on_every_device_and_virtual_time_repeats_itself() {
     let options = Options { depth: 4, ..floor };
     let loaded = Loaded::open(&path).unwrap();
     let (expected, ..) = walk(&loaded, &options, &On::This);
-    for name in ["oneplus-15r"] {
+    for name in ["oneplus-15r", "sd-card"] {
         let device = Box::new(Profile::named(name).unwrap().at(Edge::Nominal));
         let (paced, _, how) = walk(&loaded, &options, &On::Paced(device.clone()));
         assert!(paced == expected, "other logits at the pace of {name}");

@@ -33,7 +33,7 @@ fn floor(loaded: &Loaded, options: &Options) -> u64 {
 /// The ceiling whose window is this share of the streamed bytes.
 fn share(loaded: &Loaded, options: &Options, percent: u64) -> u64 {
     let window = loaded.map.streamed_bytes() * percent / 100;
-    forebay::measure::ceiling_for_window(loaded, options, window).unwrap()
+    forebay::measure::ceiling_for_window(&loaded.map, options, window).unwrap()
 }
 
 fn check(model: &str) {

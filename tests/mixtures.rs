@@ -73,7 +73,7 @@ impl Model {
             let window = std::fs::metadata(&self.path).unwrap().len() / share;
             let short = Options { page_len: Some(1), ..base };
             let loaded = forebay_infer::open::Loaded::open(&self.path).unwrap();
-            let ram = forebay::measure::ceiling_for_window(&loaded, &short, window).unwrap();
+            let ram = forebay::measure::ceiling_for_window(&loaded.map, &short, window).unwrap();
             for policy in PolicyKind::ALL {
                 let scheduler = SchedulerOptions { policy, ..Default::default() };
                 ways.push((format!("{policy}, a window of 1/{share}"), Options { ram, scheduler, ..short }));
@@ -124,7 +124,7 @@ fn with_frames(model: &Model, frames: impl Fn(usize) -> usize) -> Options {
     let loaded = forebay_infer::open::Loaded::open(&model.path).unwrap();
     let unlimited = divide(&loaded.map, &Options { ram: u64::MAX / 4, ..short }).unwrap();
     let window = (frames(unlimited.least_frames) * unlimited.frame_len) as u64;
-    let ram = forebay::measure::ceiling_for_window(&loaded, &short, window).unwrap();
+    let ram = forebay::measure::ceiling_for_window(&loaded.map, &short, window).unwrap();
     Options { ram, ..short }
 }
 
@@ -235,7 +235,7 @@ fn decode(model: &Model, lookahead: Lookahead) -> ExpertStats {
     };
     let loaded = forebay_infer::open::Loaded::open(&model.path).unwrap();
     let (dense, experts) = loaded.map.dense_and_expert_bytes();
-    let ram = forebay::measure::ceiling_for_window(&loaded, &options, dense + experts / 2).unwrap();
+    let ram = forebay::measure::ceiling_for_window(&loaded.map, &options, dense + experts / 2).unwrap();
     let (_, mut engine, _) = common::open(&model.path, &Options { ram, ..options });
     for i in 0..150u32 {
         if i == 50 {

@@ -68,7 +68,8 @@ fn options(path: &Path, window: Option<u64>, lookahead: Lookahead) -> Options {
     let scheduler = SchedulerOptions { lookahead, ..Default::default() };
     let base = Options { page_len: Some(1), chunk: Some(PROMPT), scheduler, ..common::options(CONTEXT) };
     let loaded = Loaded::open(path).unwrap();
-    let ram = window.map_or(base.ram, |window| forebay::measure::ceiling_for_window(&loaded, &base, window).unwrap());
+    let ram =
+        window.map_or(base.ram, |window| forebay::measure::ceiling_for_window(&loaded.map, &base, window).unwrap());
     Options { ram, ..base }
 }
 

@@ -85,7 +85,7 @@ fn a_bound_is_below_what_is_read(standin: &Loaded) {
     let (dense, experts) = standin.map.dense_and_expert_bytes();
     let [small, large] = [30, 60].map(|percent| {
         let window = (dense + experts) * percent / 100;
-        let ram = measure::ceiling_for_window(standin, &base, window).unwrap();
+        let ram = measure::ceiling_for_window(&standin.map, &base, window).unwrap();
         let decoding =
             measure::decode(standin, &Options { ram, ..base }, &measure::Course::Likeliest { prompt: PROMPT }, STEPS)
                 .unwrap();
@@ -128,7 +128,7 @@ fn exchangeable_experts_are_the_dense_model() {
     assert!(expert_bytes > 3 * dense_bytes);
     for percent in [15, 50] {
         let window = (dense_bytes + expert_bytes) * percent / 100;
-        let ram = measure::ceiling_for_window(&standin, &base, window).unwrap();
+        let ram = measure::ceiling_for_window(&standin.map, &base, window).unwrap();
         for policy in [PolicyKind::Forecast, PolicyKind::Lru] {
             let scheduler = SchedulerOptions { policy, ..Default::default() };
             let (other, _) = run(&standin, &Options { ram, scheduler, ..base }, Some(&tokens));

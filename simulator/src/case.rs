@@ -22,6 +22,9 @@ pub struct Case {
     /// The ceiling of the whole process; without one, what the device lets an app have.
     #[serde(default)]
     pub ram: Option<Size>,
+    /// Bytes of the window, instead of a ceiling.
+    #[serde(default)]
+    pub window: Option<Size>,
     /// Tokens to decode.
     #[serde(default = "default_tokens")]
     pub tokens: u32,
@@ -117,6 +120,7 @@ impl Case {
             model: model.into(),
             quant: default_quant(),
             ram: None,
+            window: None,
             tokens: default_tokens(),
             prompt: default_prompt(),
             context: None,

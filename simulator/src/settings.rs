@@ -12,7 +12,7 @@ use crate::case::Case;
 use crate::size::Size;
 
 /// Fields whose values are sizes.
-const SIZES: [&str; 3] = ["ram", "page", "cache"];
+const SIZES: [&str; 4] = ["ram", "window", "page", "cache"];
 /// Any name will do where another field is looked at.
 const ANY: &str = "any";
 

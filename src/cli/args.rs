@@ -431,6 +431,9 @@ pub(crate) struct CaseArgs {
     /// Ceiling of the whole process [default: what the device lets an app have].
     #[arg(long, value_name = "SIZE")]
     pub(crate) ram: Option<Size>,
+    /// Length of the window, instead of a ceiling.
+    #[arg(long, value_name = "SIZE", conflicts_with = "ram")]
+    pub(crate) window: Option<Size>,
     /// Tokens to decode.
     #[arg(long, short = 'n', default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) tokens: u32,
@@ -525,8 +528,17 @@ pub(crate) struct ProbeArgs {
     pub(crate) json: bool,
 }
 
+/// What `forebay devices` lists.
+const DEVICE_COLUMNS: &str = "\
+Columns:\n  \
+  measured     figures of the profile that somebody measured, or that were fitted to measurements; the others are the maker's or \
+estimates\n  \
+  misses by    the simulated sweep of sizes and depths against the measured one: the mean of the errors, and the largest; - where no \
+sweep is known. Where it was one point, or the figures were set by it, it says little";
+
 /// `forebay devices`
 #[derive(Debug, Args)]
+#[command(after_long_help = DEVICE_COLUMNS)]
 pub(crate) struct DevicesArgs {
     /// Show all figures of this one: its name, or the path of a profile.
     pub(crate) name: Option<String>,

@@ -109,7 +109,7 @@ pub(crate) fn bench(args: BenchArgs) -> Result<(), Failure> {
             .windows
             .unwrap_or(vec![30, 50, 70])
             .into_iter()
-            .map(|percent| ceiling_for_window(&loaded, &options, (dense + experts) * u64::from(percent) / 100))
+            .map(|percent| ceiling_for_window(&loaded.map, &options, (dense + experts) * u64::from(percent) / 100))
             .collect::<Result<_, _>>()?,
     };
     let unlimited = Options { ram: u64::MAX / 4, ..options };

@@ -16,6 +16,9 @@ struct Line {
     app_gib: f64,
     measured: usize,
     figures: usize,
+    /// Of the simulated sweep against the measured one, where there is one.
+    fit_mean_error: Option<f64>,
+    fit_max_error: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +48,8 @@ fn list(json: bool) -> Result<(), Failure> {
             app_gib: device.memory.app_bytes / (1u64 << 30) as f64,
             measured: fields.iter().filter(|field| field.figure.grade == Grade::Measured).count(),
             figures: fields.len(),
+            fit_mean_error: profile.fit.as_ref().map(|fit| fit.mean_error),
+            fit_max_error: profile.fit.as_ref().map(|fit| fit.max_error),
             name: profile.name,
             title: profile.title,
         }
@@ -54,13 +59,15 @@ fn list(json: bool) -> Result<(), Failure> {
         return show::json(&lines);
     }
     show::line(&format!(
-        "{:24}{:>12}{:>14}{:>10}{:>14}  ",
-        "device", "flash MB/s", "memory GB/s", "app GiB", "measured"
+        "{:24}{:>12}{:>14}{:>10}{:>14}{:>18}  ",
+        "device", "flash MB/s", "memory GB/s", "app GiB", "measured", "misses by (max)"
     ))?;
     for l in lines {
         let measured = format!("{} of {}", l.measured, l.figures);
+        let errors = l.fit_mean_error.zip(l.fit_max_error);
+        let misses = errors.map_or("-".to_owned(), |(mean, max)| format!("{:.1} % ({:.1})", 100.0 * mean, 100.0 * max));
         show::line(&format!(
-            "{:24}{:>12.0}{:>14.0}{:>10.1}{measured:>14}  {}",
+            "{:24}{:>12.0}{:>14.0}{:>10.1}{measured:>14}{misses:>18}  {}",
             l.name, l.link_mb_s, l.memory_gb_s, l.app_gib, l.title
         ))?;
     }

@@ -15,6 +15,7 @@ impl CaseArgs {
         Case {
             quant: self.quant,
             ram: self.ram,
+            window: self.window,
             tokens: self.tokens,
             prompt: self.prompt,
             context: self.ctx,

@@ -27,7 +27,6 @@ const BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=256 << 20;
 /// What is read.
 pub(super) struct Target {
     path: PathBuf,
-    folder: PathBuf,
     /// Removes the file that was made.
     _made: Option<NamedTempFile>,
 }
@@ -41,20 +40,15 @@ impl Target {
             if meta.len() < LEAST {
                 return Err(MachineError::TooShort { path: path.to_owned(), bytes: meta.len(), least: LEAST });
             }
-            let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
-            return Ok(Target { path: path.to_owned(), folder, _made: None });
+            return Ok(Target { path: path.to_owned(), _made: None });
         }
         let mut made = tempfile::Builder::new().prefix("forebay-probe-").tempfile_in(path).map_err(at)?;
         write(made.as_file_mut(), |done| progress(done as f64 / MADE as f64)).map_err(at)?;
-        Ok(Target { path: made.path().to_owned(), folder: path.to_owned(), _made: Some(made) })
+        Ok(Target { path: made.path().to_owned(), _made: Some(made) })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
     }
 }
 

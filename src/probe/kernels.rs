@@ -1,7 +1,5 @@
 //! The kernels: weights of each type with one token and with many, and what a step of a model costs besides.
 
-use std::path::Path;
-
 use forebay_infer::gguf::TensorType;
 use forebay_infer::kernels::{Activations, Formats, Panels, Part, Pool, Width, matmul};
 use forebay_infer::open::Loaded;
@@ -88,10 +86,10 @@ const SMALL: &str = r#"{ "model_type": "llama", "hidden_size": 768, "num_hidden_
     "max_position_embeddings": 2048 }"#;
 const DECODED: usize = 48;
 
-/// What a step of a model takes besides its weights, in seconds. The model is written to `folder`, and removed.
-pub(super) fn step(options: &Options, folder: &Path, rates: &[KernelRate]) -> Result<f64, MachineError> {
-    let at = |source| MachineError::File { path: folder.to_owned(), source };
-    let file = tempfile::Builder::new().prefix("forebay-probe-").suffix(".gguf").tempfile_in(folder).map_err(at)?;
+/// What a step of a model takes besides its weights, in seconds. The model is a file among the system's temporary ones for a while.
+pub(super) fn step(options: &Options, rates: &[KernelRate]) -> Result<f64, MachineError> {
+    let at = |source| MachineError::File { path: std::env::temp_dir(), source };
+    let file = tempfile::Builder::new().prefix("forebay-probe-").suffix(".gguf").tempfile().map_err(at)?;
     let config = Config::from_json(SMALL).expect("a shape");
     let synthesis = Synthesis::new(&config, TensorType::Q4_K, 1 << 30, 0, "probe").expect("it is small");
     synthesis.write(std::io::BufWriter::new(file.as_file()), |_| ()).map_err(|e| at(std::io::Error::other(e)))?;

@@ -80,7 +80,7 @@ pub fn measure(path: &Path, options: &Options, mut progress: impl FnMut(f64)) ->
     let memory_bytes_s = memory_rate(options.isa, options.threads.get(), MEMORY)?;
     progress(0.75);
     let kernels = kernels::rates(options, |share| progress(0.75 + 0.15 * share));
-    let step_s = kernels::step(options, file.folder(), &kernels)?;
+    let step_s = kernels::step(options, &kernels)?;
     progress(0.95);
     let (profile, errors) = profile::fitted(&points, memory_bytes_s, &kernels, step_s);
     progress(1.0);

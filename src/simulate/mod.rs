@@ -28,6 +28,8 @@ use forebay_simulator::run::{Run, RunError, Setup, run, serial};
 use forebay_simulator::workload::StepNeed;
 use forebay_simulator::{Case, EngineKind, Figures, Metric, Workload};
 
+use crate::measure::ceiling_for_window;
+
 /// Why a case cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The messages say what the fields are.
@@ -161,14 +163,16 @@ impl Prepared {
             context,
             kv,
             threads: NonZero::new(THREADS).expect("some"),
-            isa: Isa::detect(),
+            // Whatever this machine has, a simulation says the same on all.
+            isa: Isa::Portable,
             backend: Backend::Auto,
             depth: usize::from(case.depth),
             page_len: case.page.map(|size| size.0 as usize),
             chunk: None,
             scheduler: SchedulerOptions { policy: case.policy, prefetch: true, lookahead: case.lookahead },
         };
-        let budget = divide(&map, &options)?;
+        let ram = case.window.map_or(Ok(options.ram), |window| ceiling_for_window(&map, &options, window.0))?;
+        let budget = divide(&map, &Options { ram, ..options })?;
         let trace = case.routing.as_deref().map(recorded).transpose()?;
         let prepared = Prepared { scratch: scratch(&map), case: case.clone(), profile, map, workload, budget, trace };
         prepared.check_trace()?;
