@@ -89,15 +89,18 @@ def main():
     mean = statistics.mean(abs(e) for e in errors)
     worst = max(errors, key=abs)
     machine = describe_machine()
+    fits = ", ".join(f"{100 * probe['fit_mean_error']:.1f} %" for probe in probes)
+    command = " ".join(pathlib.Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:])
+    flash = f"{arguments.flash}/s, a loop device" if arguments.flash else "the disk, at its own rate"
     lines = [
         f"# Streamed decoding, predicted and measured, {datetime.date.today()}",
         "",
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}; {machine['system']}; commit {describe_commit()}.",
-        f"Flash: {arguments.flash + ' (loop device, throttled)' if arguments.flash else 'the disk, at its own rate'}.",
-        f"Command: `benches/predict.py {' '.join(a if not os.path.isabs(a) else pathlib.Path(a).name for a in sys.argv[1:])}`",
+        f"Flash: {flash}.",
+        f"Command: `benches/predict.py {command}`",
         "",
         f"Mean error {100 * mean:.1f} %, largest {100 * worst:+.1f} %; each the median of {arguments.rounds} interleaved rounds.",
-        f"The probes' fits miss their sweeps by {', '.join(f'{100 * p['fit_mean_error']:.1f} %' for p in probes)} on the mean.",
+        f"The probes' fits miss their sweeps by {fits} on the mean.",
         "",
         table(["model", "window", "depth", "measured, tokens/s", "predicted", "error"], rows),
         "",
