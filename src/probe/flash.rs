@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use forebay_pager::{Probe, SystemClock, measure_read_rate};
+use forebay_pager::{Backend, Probe, SystemClock, measure_read_rate};
 use forebay_simulator::fit::{Pattern, Point};
 use forebay_simulator::flash::ThermalState;
 use tempfile::NamedTempFile;
@@ -23,6 +23,9 @@ const LEAST: u64 = 64 << 20;
 /// Reads of a point, and the bytes that it reads at least and at most.
 const READS: u64 = 3072;
 const BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=256 << 20;
+
+/// What is read before each point: a flash that has rested gives more than it can keep up (caches, throttles that save up credit).
+const RUN_IN: Probe = Probe { read_len: 1 << 20, depth: 8, backend: Backend::Auto, bytes: 192 << 20 };
 
 /// What is read.
 pub(super) struct Target {
@@ -79,6 +82,7 @@ pub(super) fn sweep(path: &Path, options: &Options, mut progress: impl FnMut(f64
         for (i, &(size, depth)) in grid.iter().enumerate() {
             let bytes = (READS * u64::from(size)).clamp(*BYTES.start(), *BYTES.end());
             let probe = Probe { read_len: size, depth, backend: options.backend, bytes };
+            measure_read_rate(&[path.to_owned()], &Probe { backend: options.backend, ..RUN_IN }, &clock)?;
             rates[i].push(measure_read_rate(&[path.to_owned()], &probe, &clock)?.bytes_per_s);
             progress((round as f64 + i as f64 / grid.len() as f64) / f64::from(options.rounds));
         }
