@@ -182,6 +182,17 @@ fn faults_that_came_together_fail_one_pass_only() {
 }
 
 #[test]
+fn a_tail_that_is_left_out_pushes_nothing_out() {
+    // All but the tail fits, with a frame to spare: a prompt in parts reads it once.
+    let mut rig = rig(&[40, 40, 40], 20, 2, options(PolicyKind::Forecast, true));
+    assert_eq!(rig.layout.tensors[2].start, 19);
+    (0..2).for_each(|_| rig.pass(Pass::WithoutTail, 4).unwrap());
+    let before = rig.scheduler.pager().stats().reads;
+    (0..5).for_each(|_| rig.pass(Pass::WithoutTail, 4).unwrap());
+    assert_eq!(rig.scheduler.pager().stats().reads, before);
+}
+
+#[test]
 fn a_window_that_cannot_work_is_refused_with_the_numbers() {
     let (file, extents) = model(&[16, 16]);
     let layout = Layout::cut(&extents, FRAME).unwrap();

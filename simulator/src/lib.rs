@@ -11,6 +11,7 @@
 //! | [`workload`], [`routing`] | what a model asks for: bytes, work, and which experts |
 //! | [`drive`], [`run`] | the scheduler, driven as an engine drives it; a whole run |
 //! | [`case`], [`figures`], [`size`] | what is to be simulated, and what is told of it |
+//! | [`swarm`] | random scenarios, and what must hold in all of them |
 #![forbid(unsafe_code)]
 
 pub mod case;
@@ -25,6 +26,7 @@ pub mod routing;
 pub mod run;
 pub mod size;
 pub mod storage;
+pub mod swarm;
 pub mod workload;
 
 pub use case::{Case, EngineKind};

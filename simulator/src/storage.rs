@@ -142,9 +142,18 @@ struct Flight {
     tag: u64,
     offset: u64,
     len: u32,
+    /// Bytes that somebody asked for; what follows them only fills the last block.
+    need: u32,
     /// Bytes that have come.
     come: u32,
     tries: u8,
+}
+
+impl Flight {
+    /// Where a request for what is missing begins: with the last whole block.
+    fn begins(&self) -> u32 {
+        self.come / ALIGN * ALIGN
+    }
 }
 
 /// See the [module documentation](self).
@@ -195,7 +204,7 @@ impl<B: Source, P: Pace> DeviceStorage<B, P> {
                     done.push(self.deliver(slot, outcome == Outcome::Corrupt, None));
                     continue;
                 }
-                Outcome::Short(bytes) => flight.come = (flight.come + bytes).min(flight.len),
+                Outcome::Short(bytes) => flight.come = flight.come.max(flight.begins() + bytes),
                 Outcome::Failed(errno) => {
                     flight.tries += 1;
                     if flight.tries == TRIES {
@@ -204,9 +213,8 @@ impl<B: Source, P: Pace> DeviceStorage<B, P> {
                     }
                 }
             }
-            // The rest is asked for from the last whole block on.
-            let come = flight.come / ALIGN * ALIGN;
-            let (offset, rest) = (flight.offset + u64::from(come), flight.len - come);
+            let begins = flight.begins();
+            let (offset, rest) = (flight.offset + u64::from(begins), flight.len - begins);
             self.ask(slot, offset, rest);
         }
         self.ended = ended;
@@ -221,8 +229,7 @@ impl<B: Source, P: Pace> DeviceStorage<B, P> {
             done.result = Err(ReadFault::Io(io::Error::from_raw_os_error(errno)));
         }
         if corrupt && done.result.is_ok() {
-            let bytes = done.frame.bytes_mut();
-            bytes[bytes.len() / 2] ^= 0x10;
+            done.frame.bytes_mut()[flight.need as usize - 1] ^= 0x10;
         }
         done
     }
@@ -249,7 +256,7 @@ impl<B: Source, P: Pace> Storage for DeviceStorage<B, P> {
         let slot = self.flights.iter().position(Option::is_none).expect("a slot for each read in flight");
         // Files lie one behind the other.
         let (offset, len) = (((read.file.index() as u64) << 42) + read.offset, read.len);
-        self.flights[slot] = Some(Flight { tag: read.tag, offset, len, come: 0, tries: 0 });
+        self.flights[slot] = Some(Flight { tag: read.tag, offset, len, need: read.need, come: 0, tries: 0 });
         self.in_flight += 1;
         self.source.begin(Read { tag: slot as u64, ..read });
         self.ask(slot, offset, len);

@@ -4,6 +4,8 @@
 mod model;
 mod workload;
 
+pub use workload::workload;
+
 use std::fs::File;
 use std::io::BufReader;
 use std::num::NonZero;
@@ -144,7 +146,7 @@ impl Prepared {
         let profile = profile(&case.device)?;
         let kv: KvType = setting("kv-type", &case.kv_type)?;
         let map = model::describe(&case.model, &case.quant)?;
-        let mut workload = workload::workload(&map, kv)?;
+        let mut workload = workload(&map, kv)?;
         if let Some(k) = case.experts_chosen {
             choose(&mut workload, k)?;
         }

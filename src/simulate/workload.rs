@@ -13,7 +13,10 @@ use forebay_simulator::workload::{Embedding, StepNeed, StepWork, Workload};
 use super::SimulateError;
 
 /// What `map` asks for, with keys and values kept as `kv`.
-pub(super) fn workload(map: &ModelMap, kv: KvType) -> Result<Workload, SimulateError> {
+///
+/// # Errors
+/// When there are weights of a type that profiles have no rates for.
+pub fn workload(map: &ModelMap, kv: KvType) -> Result<Workload, SimulateError> {
     let mut types = Vec::new();
     let tensors = map.matrices.iter().map(|m| index(&mut types, m)).collect::<Result<Vec<_>, _>>()?;
     let steps = Steps::new(map);
@@ -36,7 +39,9 @@ fn index(types: &mut Vec<WeightType>, matrix: &Matrix) -> Result<u16, SimulateEr
 
 fn embedding(map: &ModelMap) -> Embedding {
     let rows = &map.embedding;
-    let same = |m: &Matrix| (m.file, m.offset, m.ty, m.rows) == (rows.file, rows.offset, rows.ty, rows.rows);
+    // All of it: tensors of a pool may begin at the same byte and be different ones.
+    let of = |m: &Matrix| (m.file, m.offset, m.ty, m.rows, m.cols, m.heads, m.copies);
+    let same = |m: &Matrix| of(m) == of(rows);
     let extent = TensorExtent {
         file: FileId(rows.file),
         offset: rows.offset,

@@ -363,6 +363,11 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         true
     }
 
+    /// The last step of this pass whose experts, if it has any, are known.
+    pub(super) fn chosen_until(&self) -> StepId {
+        self.choosing.at.map_or(self.step, |(step, _)| step.max(self.step))
+    }
+
     /// Experts are used at the position of the next dense page.
     fn position_of_choice(&self) -> Position {
         let step = self.choosing.at.map_or(self.step, |(step, _)| step);

@@ -237,6 +237,10 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         self.pass += 1;
         self.counts.begin_pass();
         self.pass_end = self.plan.end_of(pass);
+        // Hints may have come to a tail that this pass leaves out: it is not needed before the next.
+        if self.hint_at >= self.position(self.pass_end) {
+            self.hint_at = self.hint_at.max(self.position_after(self.pass_end));
+        }
     }
 
     /// Begins a step: leases those of its pages that are resident, so that nothing evicts them before they are used.
