@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use forebay_pager::{Clock, Journal, Nanos, Pager, Scratch, Stats, Window, WindowError};
+use forebay_pager::{Clock, Digest, Journal, Nanos, Pager, Scratch, Stats, Window, WindowError};
 use forebay_prefetch::layout::RowTooLong;
 use forebay_prefetch::{ExpertStats, Layout, SchedulerError, SchedulerOptions};
 
@@ -57,6 +57,8 @@ pub struct Run {
     pub experts: ExpertStats,
     /// The events of decoding, if they were asked for.
     pub journal: Option<Journal>,
+    /// The hash of all events, those of the prompt included, with their times: see [`Journal::digest`].
+    pub event_hash: u64,
     /// Pages that every token needs.
     pub dense_pages: usize,
     /// How pages were cut.
@@ -114,19 +116,22 @@ pub fn driver<R: Router>(
 /// See [`RunError`].
 pub fn run<R: Router>(workload: &Workload, device: &Device, setup: &Setup, router: R) -> Result<Run, RunError> {
     let mut driver = driver(workload, device, setup, router)?;
+    let keep = |driver: &mut VirtualDriver<R>, journal| driver.scheduler_mut().pager_mut().keep_journal(journal);
+    keep(&mut driver, Some(Journal::new(0)));
     driver.forward(&setup.prompt, setup.chunk)?;
     let clock = driver.scheduler().pager().clock().clone();
     let (prompt, computed) = (clock.now(), clock.computed());
     let _ = driver.scheduler_mut().pager_mut().take_stats();
     let _ = driver.scheduler_mut().take_expert_stats();
-    if setup.journal > 0 {
-        driver.scheduler_mut().pager_mut().keep_journal(Some(Journal::new(setup.journal)));
-    }
+    let of_prompt = keep(&mut driver, Some(Journal::new(setup.journal)));
     let mut tokens = Vec::with_capacity(setup.tokens.len());
     for &token in &setup.tokens {
         driver.forward(&[token], 1)?;
         tokens.push(clock.now() - prompt);
     }
+    let of_decoding = keep(&mut driver, None);
+    let mut events = Digest::default();
+    [&of_prompt, &of_decoding].into_iter().flatten().for_each(|journal| events.add(journal.digest()));
     let scheduler = driver.scheduler_mut();
     Ok(Run {
         prompt,
@@ -135,7 +140,8 @@ pub fn run<R: Router>(workload: &Workload, device: &Device, setup: &Setup, route
         computed: clock.computed() - computed,
         stats: scheduler.pager_mut().take_stats(),
         experts: scheduler.take_expert_stats(),
-        journal: scheduler.pager_mut().keep_journal(None),
+        journal: of_decoding.filter(|_| setup.journal > 0),
+        event_hash: events.value(),
         dense_pages: scheduler.plan().dense().len(),
         layout: driver.into_layout(),
     })

@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Get a model from the package index and keep it in the cache folder.
     Fetch(FetchArgs),
+    /// Try the pager and the scheduler in random scenarios on drawn devices, with faults, and check what must hold.
+    Swarm(SwarmArgs),
 }
 
 /// Which model, in how much memory, by which means.
@@ -485,6 +487,29 @@ fn parse_bias(text: &str) -> Result<(u32, f32), String> {
     let token = token.parse().map_err(|e| format!("'{token}' is no token number: {e}"))?;
     let bias = bias.parse().map_err(|e| format!("'{bias}' is no number: {e}"))?;
     Ok((token, bias))
+}
+
+/// `forebay swarm`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Each seed is a scenario: a model, a window, a queue, a policy, a device, faults, and a caller. What breaks is told with the scenario \
+and the command that runs it again; the exit code is 1 then, and 0 when everything held.")]
+pub(crate) struct SwarmArgs {
+    /// How many scenarios.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub(crate) seeds: u64,
+    /// The seed of the first; the others follow.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) first: u64,
+    /// Go on until it is interrupted, or too much has broken.
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) forever: bool,
+    /// Run this one alone, and tell all of it.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "first", "forever"])]
+    pub(crate) seed: Option<u64>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

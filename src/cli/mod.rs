@@ -15,6 +15,7 @@ mod resident;
 mod run;
 mod show;
 mod simulate;
+mod swarm;
 mod synth;
 mod trace;
 
@@ -117,6 +118,7 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Simulate(args) => simulate::simulate(args),
         Command::Devices(args) => devices::devices(args),
         Command::Fetch(args) => fetch::fetch(args),
+        Command::Swarm(args) => swarm::swarm(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

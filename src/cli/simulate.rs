@@ -39,6 +39,8 @@ struct Report<'a> {
     frames: usize,
     pages: usize,
     prompt_chunk: usize,
+    /// Of the nominal run.
+    event_hash: String,
 }
 
 pub(crate) fn simulate(args: SimulateArgs) -> Result<(), Failure> {
@@ -59,6 +61,7 @@ pub(crate) fn simulate(args: SimulateArgs) -> Result<(), Failure> {
         frames: budget.frames,
         pages: budget.frames_for_all,
         prompt_chunk: budget.chunk,
+        event_hash: format!("{:016x}", simulation.nominal.event_hash),
     })
 }
 

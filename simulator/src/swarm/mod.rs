@@ -68,12 +68,19 @@ pub(crate) struct Violation(pub(crate) String);
 
 /// A scenario in which something broke.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("seed {}: {what}\n{scenario}\nrun it again: forebay swarm --seed {}", scenario.seed, scenario.seed)]
+#[error("seed {}: {what}\n{scenario}\nrun it again: {}", scenario.seed, self.command())]
 pub struct Failure {
     /// What broke.
     pub what: String,
     /// In which scenario.
     pub scenario: Box<Scenario>,
+}
+
+impl Failure {
+    /// The command that runs the scenario again.
+    pub fn command(&self) -> String {
+        format!("forebay swarm --seed {}", self.scenario.seed)
+    }
 }
 
 /// Runs the scenario of a seed.

@@ -86,7 +86,7 @@ impl Scenario {
         let workload = Model::new(dice, frame_len).draw();
         let layout = Layout::cut(&workload.segments, frame_len).expect("rows that fit the frames");
         let depth = if dice.happens(0.2) { 1 } else { dice.within(1..=16) };
-        let frames = window(dice, &workload, &layout);
+        let frames = window(dice, &layout);
         let scheduler = SchedulerOptions {
             policy: if dice.happens(0.6) { PolicyKind::Forecast } else { dice.one_of(&PolicyKind::ALL) },
             prefetch: dice.happens(0.85),
@@ -120,12 +120,11 @@ impl Scenario {
     }
 }
 
-/// The experts of a token, and the window, from the least that works up to everything and more.
-fn window(dice: &mut Dice, workload: &Workload, layout: &Layout) -> usize {
+/// Frames, from the fewest that work up to all pages and more.
+fn window(dice: &mut Dice, layout: &Layout) -> usize {
     let pages = layout.page_count();
-    let choices = layout.segments.iter().filter_map(|s| Some(s.pages.len() / s.experts? as usize));
-    debug_assert_eq!(workload.segments.len(), layout.segments.len());
-    let least = least_frames(choices.max().unwrap_or(0)).min(pages);
+    let of_expert = layout.segments.iter().filter_map(|s| Some(s.pages.len() / s.experts? as usize));
+    let least = least_frames(of_expert.max().unwrap_or(0)).min(pages);
     match dice.within(0..=9) {
         0..=2 => least,
         3..=4 => least + dice.within(0..=4),
