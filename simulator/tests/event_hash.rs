@@ -109,7 +109,10 @@ fn hashes_are_what_they_were() {
     // Whoever changes what is decided, or how long things take, changes these, and says so.
     let hashes = hashes();
     assert_ne!(hashes[2], hashes[3], "another seed");
-    assert_eq!(hashes.map(|hash| format!("{hash:016x}")), ["", "", "", ""]);
+    assert_eq!(
+        hashes.map(|hash| format!("{hash:016x}")),
+        ["c353b57d0f2048f4", "0136c76cfef2fc21", "8cc2619aaa33df75", "b8bf3bfde2f8b745"]
+    );
 }
 
 #[test]

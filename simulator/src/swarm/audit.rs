@@ -135,6 +135,11 @@ impl Audit {
         Ok(())
     }
 
+    /// Whether the step still needs a page.
+    pub(super) fn wants(&self, page: PageId) -> bool {
+        self.pages[page.index()].wanted
+    }
+
     /// What the step still needs.
     pub(super) fn wanted(&self) -> Option<PageId> {
         let pages = self.step.map(|step| self.plan.pages(step))?;

@@ -236,7 +236,9 @@ impl<'a> Rig<'a> {
         match source {
             Error::Read { file, offset, page, .. } => {
                 let spec = self.scheduler.pager().spec(*page);
-                ensure!(ledger.pages[page.index()] == Came::Failed, "{page} did not fail: {text}");
+                // What an earlier pass had asked for is nothing to this one.
+                ensure!(ledger.failed_pages.contains(page), "{page} did not fail in this pass: {text}");
+                ensure!(self.audit.wants(*page), "{page} is nothing that the step needs: {text}");
                 ensure!(
                     files(self.scenario)[spec.file.index()] == *file && spec.offset == *offset && named(file, *offset),
                     "{page} lies in file {} at {}: {text}",

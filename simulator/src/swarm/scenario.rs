@@ -298,7 +298,7 @@ fn flash(dice: &mut Dice) -> FlashOptions {
         faults.delayed = dice.maybe(0.5, |dice| dice.between(0.0, 0.3));
         faults.delay_s = dice.scale(1e-4, 0.2);
         faults.short = dice.maybe(0.5, |dice| dice.between(0.0, 0.5));
-        faults.failed = dice.maybe(0.5, |dice| dice.between(0.0, 0.25));
+        faults.failed = dice.maybe(0.5, |dice| dice.between(0.0, 0.15));
         faults.corrupt = dice.maybe(0.3, |dice| dice.between(0.0, 0.2));
     }
     FlashOptions {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 
-use forebay_pager::{ALIGN, Clock as _, Digest, Done, FileId, Nanos, Read, ReadFault, Storage, Wait};
+use forebay_pager::{ALIGN, Clock as _, Digest, Done, FileId, Nanos, PageId, Read, ReadFault, Storage, Wait};
 
 use super::bytes::{first_wrong, spoil};
 use super::scenario::Broken;
@@ -29,6 +29,8 @@ pub(super) struct Ledger {
     depth: usize,
     /// For each page, its last read.
     pub(super) pages: Vec<Came>,
+    /// Pages of which a read failed in this pass.
+    pub(super) failed_pages: HashSet<PageId>,
     /// Places beside the pages that came damaged in this pass, and that failed.
     pub(super) damaged_rows: HashSet<(FileId, u64)>,
     pub(super) failed_rows: HashSet<(FileId, u64)>,
@@ -57,6 +59,7 @@ impl Ledger {
         Ledger {
             depth,
             pages: vec![Came::Never; pages],
+            failed_pages: HashSet::new(),
             damaged_rows: HashSet::new(),
             failed_rows: HashSet::new(),
             broken: None,
@@ -110,6 +113,9 @@ impl Ledger {
         [now.0, tag, came as u64].into_iter().for_each(|word| self.digest.add(word));
         if let Some(page) = usize::try_from(tag).ok().and_then(|tag| self.pages.get_mut(tag)) {
             *page = came;
+            if came == Came::Failed {
+                self.failed_pages.insert(PageId(tag as u32));
+            }
             return;
         }
         // Two rows may lie in one block, and one read of it end well and another not.
@@ -122,6 +128,7 @@ impl Ledger {
 
     /// A pass begins, which may have so many reads.
     pub(super) fn begin_pass(&mut self, reads_most: usize) {
+        self.failed_pages.clear();
         self.damaged_rows.clear();
         self.failed_rows.clear();
         (self.reads, self.reads_most) = (0, reads_most);
