@@ -20,8 +20,9 @@ use super::Violation;
 
 macro_rules! ensure {
     ($holds:expr, $($why:tt)+) => {
-        if !$holds {
-            return Err($crate::swarm::Violation(format!($($why)+)).into());
+        match $holds {
+            true => {}
+            false => return Err($crate::swarm::Violation(format!($($why)+)).into()),
         }
     };
 }

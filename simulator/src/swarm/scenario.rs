@@ -15,7 +15,7 @@ use crate::flash::{
 use crate::profile::WeightType;
 use crate::workload::{Embedding, StepNeed, StepWork, Workload};
 
-/// See the [module documentation](self).
+/// Everything that a run depends on.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     /// What it was drawn from.
