@@ -6,7 +6,7 @@ use forebay_infer::{budget::Budget, model::weights::segments};
 use forebay_pager::{AnyStorage, Choice, Clock, Done, Nanos, Read, Storage, SystemClock, Wait, Work};
 use forebay_prefetch::Layout;
 use forebay_simulator::VirtualClock;
-use forebay_simulator::flash::{Flash, FlashOptions, ThermalState};
+use forebay_simulator::flash::{Flash, FlashOptions};
 use forebay_simulator::profile::Device;
 use forebay_simulator::run::{costs, request};
 use forebay_simulator::storage::{Bytes, DeviceStorage, RealPace, VirtualPace};
@@ -63,7 +63,9 @@ pub enum DeviceError {
 /// When the model cannot be opened, or the device has no figures for its weights.
 pub fn open(loaded: &Loaded, options: &Options, on: &On) -> Result<(AnyEngine, Budget, Choice), DeviceError> {
     let (gguf, map, real) = (&loaded.gguf, &loaded.map, SystemClock::new());
-    let flash = |device: &Device| Flash::new(&device.flash, FlashOptions::default());
+    let (dense, experts) = map.dense_and_expert_bytes();
+    let options_of_flash = FlashOptions { range_bytes: Some(dense + experts), ..FlashOptions::default() };
+    let flash = |device: &Device| Flash::new(&device.flash, options_of_flash.clone());
     let opened = match on {
         On::This => open_engine_on(gguf, map, options, AnyFlash::This, AnyClock::Real(real)),
         On::Paced(device) => {
@@ -85,7 +87,7 @@ pub fn open(loaded: &Loaded, options: &Options, on: &On) -> Result<(AnyEngine, B
             let frame_len = divide(map, options).map_err(OpenError::from)?.frame_len;
             let layout = Layout::cut(&segments(map), frame_len).map_err(OpenError::from)?;
             let work = workload(map, options.kv)?;
-            let clock = VirtualClock::new(costs(&work, &layout, device, ThermalState::Cold));
+            let clock = VirtualClock::new(costs(&work, &layout, device));
             let wrap = |own: AnyStorage| {
                 let pace = VirtualPace(clock.clone());
                 let depth = own.depth();

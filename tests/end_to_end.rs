@@ -24,7 +24,7 @@ fn tokens_per_second_are_those_that_were_published() {
         let [model, quant, cache, lanes, mib, _, _, published] = fields[..] else { panic!("{row}") };
         let cache: u64 = cache.parse().unwrap();
         let mut case = Case::new("oneplus-15r", directory.join(format!("{model}.json")).display().to_string());
-        case.quant = quant.to_owned();
+        case.quant = Some(quant.to_owned());
         case.engine = EngineKind::Serial;
         case.cache = (cache > 0).then_some(Size(cache << 20));
         case.depth = lanes.parse().unwrap();

@@ -15,9 +15,9 @@ fn sweep(axes: &[&str]) -> Sweep {
 /// More with more memory and depth, in steps; nothing below 3 GiB with q8_0.
 fn rate(case: &Case) -> Option<f64> {
     let gib = case.ram.map_or(6.0, |Size(bytes)| bytes as f64 / (1u64 << 30) as f64);
-    let quant = if case.quant == "q8_0" { 0.5 } else { 1.0 };
+    let quant = if case.quant.as_deref() == Some("q8_0") { 0.5 } else { 1.0 };
     let phone = if case.device.starts_with("iphone") { 1.0 } else { 0.7 };
-    (case.quant != "q8_0" || gib >= 3.0)
+    (case.quant.as_deref() != Some("q8_0") || gib >= 3.0)
         .then(|| phone * quant * (0.2 + gib / 8.0) * (1.0 - 0.6 / f64::from(case.depth)))
 }
 

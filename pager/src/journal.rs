@@ -62,17 +62,65 @@ pub struct Entry {
     pub event: Event,
 }
 
+impl Entry {
+    /// What it is made of, as numbers: when; what kind of event, and of which page or step; what else belongs to it.
+    fn words(self) -> [u64; 3] {
+        let word = |kind: u64, number: u32| kind << 32 | u64::from(number);
+        let (what, more) = match self.event {
+            Event::Pass { tokens, position } => (word(1, tokens), u64::from(position)),
+            Event::Step(step) => (word(2, step), 0),
+            Event::Read { page, class } => (word(3, page.0), u64::from(class == Class::Demand)),
+            Event::Arrived { page, since } => (word(4, page.0), since.0),
+            Event::Failed { page, since } => (word(5, page.0), since.0),
+            Event::Leased(page) => (word(6, page.0), 0),
+            Event::Evicted { page, wasted } => (word(7, page.0), u64::from(wasted)),
+            Event::Stalled { since } => (word(8, 0), since.0),
+        };
+        [self.at.0, what, more]
+    }
+}
+
+/// A hash of numbers in their order: FNV-1a with words in place of bytes, and a fold after each, without which the upper bits would
+/// never reach the lower ones.
+///
+/// ```text
+/// h = 0xcbf29ce484222325;  for each word: h = (h ^ word) * 0x9e3779b97f4a7c15;  h = h ^ (h >> 32)      (mod 2^64)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Digest(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Digest {
+    /// Takes in one more number.
+    #[inline]
+    pub fn add(&mut self, word: u64) {
+        let mixed = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    /// The hash of all that was taken in.
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
 /// The events of a run, in their order; all memory is had at construction.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     entries: Vec<Entry>,
     lost: u64,
+    digest: Digest,
 }
 
 impl Journal {
     /// A journal of at most `capacity` events; those that come after are only counted.
     pub fn new(capacity: usize) -> Journal {
-        Journal { entries: Vec::with_capacity(capacity), lost: 0 }
+        Journal { entries: Vec::with_capacity(capacity), lost: 0, digest: Digest::default() }
     }
 
     /// Bytes that a journal of `capacity` events takes.
@@ -90,9 +138,17 @@ impl Journal {
         self.lost
     }
 
+    /// The hash of all events with their times, those included that there was no room for. Two runs with the same one did the same
+    /// at the same times.
+    pub fn digest(&self) -> u64 {
+        self.digest.value()
+    }
+
     pub(crate) fn note(&mut self, at: Nanos, event: Event) {
+        let entry = Entry { at, event };
+        entry.words().into_iter().for_each(|word| self.digest.add(word));
         if self.entries.len() < self.entries.capacity() {
-            self.entries.push(Entry { at, event });
+            self.entries.push(entry);
         } else {
             self.lost += 1;
         }
@@ -110,5 +166,26 @@ mod tests {
         let steps: Vec<_> = journal.entries().iter().map(|entry| entry.event).collect();
         assert_eq!((steps, journal.lost()), (vec![Event::Step(0), Event::Step(1)], 3));
         assert_eq!(Journal::bytes(2), 2 * size_of::<Entry>());
+    }
+
+    #[test]
+    fn the_digest_is_of_all_events_their_order_and_their_times() {
+        let of = |capacity: usize, entries: &[(u64, Event)]| {
+            let mut journal = Journal::new(capacity);
+            entries.iter().for_each(|&(at, event)| journal.note(Nanos(at), event));
+            journal.digest()
+        };
+        let read = |page, class| Event::Read { page: PageId(page), class };
+        let run = [(1, Event::Step(0)), (1, read(4, Class::Demand)), (3, Event::Leased(PageId(4)))];
+        assert_eq!(of(3, &run), of(0, &run), "whether they are kept or not");
+        assert_eq!(of(3, &run), 13_166_074_593_445_526_776, "the same on every machine");
+        let others = [
+            [(1, Event::Step(0)), (1, read(4, Class::Hint)), (3, Event::Leased(PageId(4)))],
+            [(1, Event::Step(0)), (1, read(5, Class::Demand)), (3, Event::Leased(PageId(4)))],
+            [(1, Event::Step(0)), (2, read(4, Class::Demand)), (3, Event::Leased(PageId(4)))],
+            [(1, Event::Step(0)), (1, Event::Leased(PageId(4))), (3, read(4, Class::Demand))],
+        ];
+        others.iter().for_each(|other| assert_ne!(of(3, &run), of(3, other), "{other:?}"));
+        assert_ne!(of(3, &run), of(3, &run[..2]));
     }
 }

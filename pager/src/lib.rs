@@ -70,7 +70,7 @@ mod window;
 pub use clock::{Clock, Nanos, SystemClock, Work};
 pub use error::{Error, PageDefect};
 pub use ids::{ALIGN, FileId, FrameId, PageId, PageSpec, Span};
-pub use journal::{Entry, Event, Journal};
+pub use journal::{Digest, Entry, Event, Journal};
 pub use pager::{Class, Lease, Load, PageState, Pager};
 pub use probe::{Probe, ProbeError, ReadRate, measure_read_rate};
 pub use stats::{Histogram, Stats};

@@ -172,6 +172,11 @@ impl<S: Storage, C: Clock> Pager<S, C> {
         std::mem::replace(&mut self.meter.journal, journal)
     }
 
+    /// The journal so far, if one is kept.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.meter.journal.as_ref()
+    }
+
     /// Puts `event` down in the journal, if one is kept.
     #[inline]
     pub fn note(&mut self, event: Event) {

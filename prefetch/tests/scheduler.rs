@@ -182,6 +182,34 @@ fn faults_that_came_together_fail_one_pass_only() {
 }
 
 #[test]
+fn a_fault_of_a_pass_that_was_given_up_is_nothing_to_a_later_one() {
+    let mut rig = rig(&[40, 40, 5], 20, 2, options(PolicyKind::Forecast, true));
+    rig.remote.hold();
+    rig.scheduler.begin_pass(Pass::Full);
+    rig.scheduler.begin_step(StepId(0));
+    // Two demands are on their way when the caller turns away.
+    assert!(rig.scheduler.tend().is_ok() && rig.scheduler.pager().in_flight() == 2);
+    rig.remote.submitted().iter().for_each(|&(file, offset)| rig.remote.fail(file, offset, 5));
+    rig.scheduler.begin_pass(Pass::Full);
+    // Both fail in the next pass, before its first step, and that pass ends with the first of them.
+    rig.remote.allow(usize::MAX);
+    assert!(rig.scheduler.pager_mut().poll().is_err());
+    rig.remote.heal();
+    rig.pass(Pass::Full, 4).unwrap();
+}
+
+#[test]
+fn a_tail_that_is_left_out_pushes_nothing_out() {
+    // All but the tail fits, with a frame to spare: a prompt in parts reads it once.
+    let mut rig = rig(&[40, 40, 40], 20, 2, options(PolicyKind::Forecast, true));
+    assert_eq!(rig.layout.tensors[2].start, 19);
+    (0..2).for_each(|_| rig.pass(Pass::WithoutTail, 4).unwrap());
+    let before = rig.scheduler.pager().stats().reads;
+    (0..5).for_each(|_| rig.pass(Pass::WithoutTail, 4).unwrap());
+    assert_eq!(rig.scheduler.pager().stats().reads, before);
+}
+
+#[test]
 fn a_window_that_cannot_work_is_refused_with_the_numbers() {
     let (file, extents) = model(&[16, 16]);
     let layout = Layout::cut(&extents, FRAME).unwrap();

@@ -16,9 +16,10 @@ pub struct Case {
     pub device: String,
     /// A shape that comes with forebay, the path of a GGUF file, or the path of a `config.json`.
     pub model: String,
-    /// How weights are stored, where the model does not say: `q4_k`, `q4_0`, `q8_0`, `f16`, `mxfp4`.
-    #[serde(default = "default_quant")]
-    pub quant: String,
+    /// How weights are stored, where the model does not say: `q4_k_m`, `q4_k`, `q4_0`, `q8_0`, `f16`, `mxfp4`; without it,
+    /// `q4_k`.
+    #[serde(default)]
+    pub quant: Option<String>,
     /// The ceiling of the whole process; without one, what the device lets an app have.
     #[serde(default)]
     pub ram: Option<Size>,
@@ -81,9 +82,6 @@ pub enum EngineKind {
     Serial,
 }
 
-fn default_quant() -> String {
-    "q4_k".to_owned()
-}
 fn default_tokens() -> u32 {
     100
 }
@@ -118,7 +116,7 @@ impl Case {
         Case {
             device: device.into(),
             model: model.into(),
-            quant: default_quant(),
+            quant: None,
             ram: None,
             window: None,
             tokens: default_tokens(),
@@ -139,6 +137,51 @@ impl Case {
     }
 }
 
+/// A field of a case has a value that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct CaseError {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Case {
+    /// Tokens that a case can have, of the prompt or to decode.
+    pub const MOST_TOKENS: u32 = 1_000_000;
+    /// Reads in flight.
+    pub const MOST_DEPTH: u16 = 256;
+    /// Bytes of a page.
+    pub const PAGES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+
+    /// Whether all numbers make sense.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), CaseError> {
+        let within = |field, is: bool, problem: String| if is { Ok(()) } else { Err(CaseError { field, problem }) };
+        for (field, n) in [("tokens", self.tokens), ("prompt", self.prompt)] {
+            within(field, (1..=Self::MOST_TOKENS).contains(&n), format!("{n} is not from 1 to {}", Self::MOST_TOKENS))?;
+        }
+        let Case { depth, recall, .. } = *self;
+        within(
+            "depth",
+            (1..=Self::MOST_DEPTH).contains(&depth),
+            format!("{depth} is not from 1 to {}", Self::MOST_DEPTH),
+        )?;
+        within("recall", (0.0..=1.0).contains(&recall), format!("{recall} is not from 0 to 1"))?;
+        if let Some(page) = self.page {
+            within("page", Self::PAGES.contains(&page.0), format!("{page} is not from 64KiB to 64MiB"))?;
+        }
+        if self.routing.is_some() && self.experts_chosen.is_some() {
+            let problem = "a recorded trace says how many experts each token chose".to_owned();
+            within("experts-chosen", false, problem)?;
+        }
+        Ok(())
+    }
+}
+
 /// Things that are written by their names.
 mod named {
     use std::fmt::Display;
@@ -152,5 +195,25 @@ mod named {
 
     pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(d: D) -> Result<T, D::Error> {
         String::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_make_no_sense_are_named() {
+        let error = |change: fn(&mut Case)| {
+            let mut case = Case::new("a", "b");
+            assert_eq!(case.check(), Ok(()));
+            change(&mut case);
+            case.check().unwrap_err().to_string()
+        };
+        assert_eq!(error(|c| c.tokens = 0), "tokens: 0 is not from 1 to 1000000");
+        assert_eq!(error(|c| c.prompt = u32::MAX), "prompt: 4294967295 is not from 1 to 1000000");
+        assert_eq!(error(|c| c.depth = 0), "depth: 0 is not from 1 to 256");
+        assert_eq!(error(|c| c.recall = f64::NAN), "recall: NaN is not from 0 to 1");
+        assert_eq!(error(|c| c.page = Some(Size(4096))), "page: 4KiB is not from 64KiB to 64MiB");
     }
 }

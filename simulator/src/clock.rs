@@ -6,6 +6,7 @@ use std::rc::Rc;
 use forebay_pager::{Clock, Nanos, Work};
 
 use crate::compute::Costs;
+use crate::flash::ThermalState;
 
 /// A clock of a simulation. Clones show the same time.
 #[derive(Debug, Clone)]
@@ -18,13 +19,14 @@ struct Shared {
     computed: Cell<Nanos>,
     /// Tokens and position of the pass.
     pass: Cell<(u32, u32)>,
+    warm: Cell<ThermalState>,
 }
 
 impl VirtualClock {
     /// A clock at zero, on which compute takes what `costs` say.
     pub fn new(costs: Costs) -> Self {
         let (now, computed, pass) = (Cell::new(Nanos::ZERO), Cell::new(Nanos::ZERO), Cell::new((1, 0)));
-        VirtualClock(Rc::new(Shared { costs, now, computed, pass }))
+        VirtualClock(Rc::new(Shared { costs, now, computed, pass, warm: Cell::default() }))
     }
 
     /// Lets time pass until `at`, if that is still to come.
@@ -35,6 +37,11 @@ impl VirtualClock {
     /// The time that compute has taken.
     pub fn computed(&self) -> Nanos {
         self.0.computed.get()
+    }
+
+    /// So warm the device is from here on.
+    pub(crate) fn warm(&self, state: ThermalState) {
+        self.0.warm.set(state);
     }
 
     /// Compute is busy for so long.
@@ -54,6 +61,6 @@ impl Clock for VirtualClock {
             self.0.pass.set((tokens, position));
         }
         let (tokens, position) = self.0.pass.get();
-        self.compute(self.0.costs.of(work, tokens, position));
+        self.compute(self.0.costs.of(work, tokens, position, self.0.warm.get()));
     }
 }

@@ -6,6 +6,8 @@
 
 use forebay_pager::{Nanos, Work};
 
+use crate::flash::ThermalState;
+
 /// How fast weights of one type are multiplied with activations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
@@ -43,6 +45,8 @@ pub struct Machine {
 #[derive(Debug, Clone)]
 pub struct Costs {
     machine: Machine,
+    /// What is left of all rates when the device is warm, and when it is hot.
+    derated: [f64; 2],
     rates: Vec<Rates>,
     /// For each page, its bytes and which of the rates is its own.
     pages: Vec<(u32, u16)>,
@@ -51,17 +55,33 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// For pages of which `pages` tells bytes and the index of their rates, and steps with `steps` besides.
+    /// For pages of which `pages` tells bytes and the index of their rates, and steps with `steps` besides. `derated` is what is
+    /// left of all rates when the device is warm, and when it is hot.
     ///
     /// # Panics
     /// When a page has no such rates.
-    pub fn new(machine: Machine, rates: Vec<Rates>, pages: Vec<(u32, u16)>, steps: Vec<Beside>) -> Self {
+    pub fn new(
+        machine: Machine,
+        derated: [f64; 2],
+        rates: Vec<Rates>,
+        pages: Vec<(u32, u16)>,
+        steps: Vec<Beside>,
+    ) -> Self {
         assert!(pages.iter().all(|(_, rate)| usize::from(*rate) < rates.len()), "rates for each page");
-        Costs { machine, rates, pages, steps }
+        Costs { machine, derated, rates, pages, steps }
     }
 
-    /// The time of `work` in a pass of `tokens` tokens behind `position` others.
-    pub fn of(&self, work: Work, tokens: u32, position: u32) -> Nanos {
+    /// The time of `work` in a pass of `tokens` tokens behind `position` others, on a device that is `warm`.
+    pub fn of(&self, work: Work, tokens: u32, position: u32, warm: ThermalState) -> Nanos {
+        let rested = self.of_rested(work, tokens, position);
+        match warm {
+            ThermalState::Cold => rested,
+            ThermalState::Warm => nanos(rested.as_secs_f64() / self.derated[0]),
+            ThermalState::Hot => nanos(rested.as_secs_f64() / self.derated[1]),
+        }
+    }
+
+    fn of_rested(&self, work: Work, tokens: u32, position: u32) -> Nanos {
         match work {
             Work::Pass { .. } => Nanos::ZERO,
             Work::Step(step) => self.step_of(step, tokens, position),
@@ -105,12 +125,14 @@ mod tests {
         let machine = Machine { memory_bytes_s: 1e9, float_products_s: 1e9, step: Nanos(10) };
         let rates = Rates { stream_bytes_s: 1e9, batch_bytes_s: 8e9 };
         let beside = Beside { kv_bytes: 100, window: 50, pair_products: 1000, token_bytes: 7 };
-        let costs = Costs::new(machine, vec![rates], vec![(4000, 0)], vec![Beside::default(), beside]);
-        let page = |tokens| costs.of(Work::Page { page: PageId(0), tokens }, 1, 0);
+        let costs = Costs::new(machine, [0.5, 0.25], vec![rates], vec![(4000, 0)], vec![Beside::default(), beside]);
+        let page = |tokens| costs.of(Work::Page { page: PageId(0), tokens }, 1, 0, ThermalState::Cold);
         assert_eq!([1, 8, 16].map(page), [Nanos(4000), Nanos(4000), Nanos(8000)]);
-        assert_eq!(costs.of(Work::Step(0), 3, 1000), Nanos(10));
+        assert_eq!(costs.of(Work::Step(0), 3, 1000, ThermalState::Cold), Nanos(10));
+        let warm = [ThermalState::Warm, ThermalState::Hot];
+        assert_eq!(warm.map(|warm| costs.of(Work::Step(0), 3, 1000, warm)), [Nanos(20), Nanos(40)]);
         // 51 positions of 100 bytes against 50 x 1000 products; then 7 bytes.
-        assert_eq!(costs.of(Work::Step(1), 1, 1000), Nanos(10 + 50_000 + 7));
-        assert_eq!(costs.of(Work::Step(1), 2, 0), Nanos(10 + 3_000 + 14));
+        assert_eq!(costs.of(Work::Step(1), 1, 1000, ThermalState::Cold), Nanos(10 + 50_000 + 7));
+        assert_eq!(costs.of(Work::Step(1), 2, 0, ThermalState::Cold), Nanos(10 + 3_000 + 14));
     }
 }

@@ -136,7 +136,7 @@ impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
         let behind = &self.workload.steps[step + 1..];
         let next = behind.iter().position(|s| matches!(s.need, StepNeed::All { opens: Some(_), .. }));
         let Some(next) = next.filter(|_| self.scheduler.foresees()) else { return };
-        if self.router.foresee(layer + 1, &mut self.scores) && self.ask_resident(StepId((step + 1 + next) as u32)) {
+        if self.ask_resident(StepId((step + 1 + next) as u32)) && self.router.foresee(layer + 1, &mut self.scores) {
             self.scheduler.foresee(layer as u32 + 1, &self.scores);
         }
     }

@@ -26,7 +26,7 @@ pub enum Metric {
     PeakRam,
     /// Energy for a decoded token, in joules.
     JoulesPerToken,
-    /// Seconds of decoding until the device has to slow down; infinite where it never has to.
+    /// Seconds of decoding, at its mean load, until a rested device has to slow down; infinite where it never has to.
     TimeToThrottle,
 }
 
@@ -90,7 +90,7 @@ impl FromStr for Metric {
 }
 
 /// A figure as a device at the pessimistic edge of its profile gives it, as the profile's values do, and as the optimistic edge
-/// does. Not sorted by size: of a time the pessimistic figure is the largest.
+/// does. Not sorted by size: of a time the pessimistic figure is the largest, and shares go either way.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Band {
     /// At the pessimistic edge.

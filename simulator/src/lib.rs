@@ -13,6 +13,7 @@
 //! | [`serial`] | engines of another kind, to compare with |
 //! | [`case`], [`figures`], [`size`] | what is to be simulated, and what is told of it |
 //! | [`timeline`] | what happened in a run, real or simulated, event by event: a file for viewers, and a report |
+//! | [`swarm`] | random scenarios, and what must hold in all of them |
 #![forbid(unsafe_code)]
 
 pub mod budget;
@@ -32,6 +33,7 @@ pub mod settings;
 pub mod shown;
 pub mod size;
 pub mod storage;
+pub mod swarm;
 pub mod sweep;
 pub mod target;
 pub mod timeline;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use forebay_pager::{Clock, Journal, Nanos, Pager, Scratch, Stats, Window, WindowError};
+use forebay_pager::{Clock, Digest, Journal, Nanos, Pager, Scratch, Stats, Window, WindowError};
 use forebay_prefetch::layout::RowTooLong;
 use forebay_prefetch::{ExpertStats, Layout, SchedulerError, SchedulerOptions, Segment};
 
@@ -58,6 +58,8 @@ pub struct Run {
     pub experts: ExpertStats,
     /// The events of decoding, if they were asked for.
     pub journal: Option<Journal>,
+    /// The hash of all events, those of the prompt included, with their times: see [`Journal::digest`].
+    pub event_hash: u64,
     /// Pages that every token needs.
     pub dense_pages: usize,
     /// How pages were cut.
@@ -96,7 +98,7 @@ pub fn driver<R: Router>(
 ) -> Result<VirtualDriver<R>, RunError> {
     let layout = Layout::cut(&workload.segments, setup.frame_len)?;
     let plan = workload.plan(&layout);
-    let clock = VirtualClock::new(costs(workload, &layout, device, setup.flash.start));
+    let clock = VirtualClock::new(costs(workload, &layout, device));
     let flash = Flash::new(&device.flash, setup.flash.clone());
     let pace = VirtualPace(clock.clone());
     let storage = DeviceStorage::new(flash, pace, NoBytes::default(), setup.depth, request(device), &device.name);
@@ -114,19 +116,22 @@ pub fn driver<R: Router>(
 /// See [`RunError`].
 pub fn run<R: Router>(workload: &Workload, device: &Device, setup: &Setup, router: R) -> Result<Run, RunError> {
     let mut driver = driver(workload, device, setup, router)?;
+    let keep = |driver: &mut VirtualDriver<R>, journal| driver.scheduler_mut().pager_mut().keep_journal(journal);
+    keep(&mut driver, Some(Journal::new(0)));
     driver.forward(&setup.prompt, setup.chunk)?;
     let clock = driver.scheduler().pager().clock().clone();
     let (prompt, computed) = (clock.now(), clock.computed());
     let _ = driver.scheduler_mut().pager_mut().take_stats();
     let _ = driver.scheduler_mut().take_expert_stats();
-    if setup.journal > 0 {
-        driver.scheduler_mut().pager_mut().keep_journal(Some(Journal::new(setup.journal)));
-    }
+    let of_prompt = keep(&mut driver, Some(Journal::new(setup.journal)));
     let mut tokens = Vec::with_capacity(setup.tokens.len());
     for &token in &setup.tokens {
         driver.forward(&[token], 1)?;
         tokens.push(clock.now() - prompt);
     }
+    let of_decoding = keep(&mut driver, None);
+    let mut events = Digest::default();
+    [&of_prompt, &of_decoding].into_iter().flatten().for_each(|journal| events.add(journal.digest()));
     let scheduler = driver.scheduler_mut();
     Ok(Run {
         prompt,
@@ -135,32 +140,34 @@ pub fn run<R: Router>(workload: &Workload, device: &Device, setup: &Setup, route
         computed: clock.computed() - computed,
         stats: scheduler.pager_mut().take_stats(),
         experts: scheduler.take_expert_stats(),
-        journal: scheduler.pager_mut().keep_journal(None),
+        journal: of_decoding.filter(|_| setup.journal > 0),
+        event_hash: events.value(),
         dense_pages: scheduler.plan().dense().len(),
         layout: driver.into_layout(),
     })
 }
 
-/// What compute takes for `workload`, cut as `layout` says, on a device as warm as that.
-pub fn costs(workload: &Workload, layout: &Layout, device: &Device, warm: ThermalState) -> Costs {
-    costs_of(workload, workload.pages(layout), device, warm)
+/// What compute takes for `workload`, cut as `layout` says, on `device`.
+pub fn costs(workload: &Workload, layout: &Layout, device: &Device) -> Costs {
+    costs_of(workload, workload.pages(layout), device)
 }
 
 /// The same for pages of which their bytes and types are told.
-fn costs_of(workload: &Workload, pages: Vec<(u32, u16)>, device: &Device, warm: ThermalState) -> Costs {
-    let (share, memory) = (device.heat.compute_share(warm), device.memory.bandwidth_bytes_s);
+fn costs_of(workload: &Workload, pages: Vec<(u32, u16)>, device: &Device) -> Costs {
+    let memory = device.memory.bandwidth_bytes_s;
     let compute = &device.compute;
     let rates = |ty: &WeightType| Rates {
-        stream_bytes_s: share * compute.decode_bytes_s.of(*ty).min(memory),
+        stream_bytes_s: compute.decode_bytes_s.of(*ty).min(memory),
         // Two operations for each weight and token.
-        batch_bytes_s: share * compute.prefill_flop_s.of(*ty) / 2.0 * ty.bits() / 8.0,
+        batch_bytes_s: compute.prefill_flop_s.of(*ty) / 2.0 * ty.bits() / 8.0,
     };
     let machine = Machine {
         memory_bytes_s: memory,
-        float_products_s: share * compute.prefill_flop_s.of(WeightType::F32) / 2.0,
+        float_products_s: compute.prefill_flop_s.of(WeightType::F32) / 2.0,
         step: seconds(compute.step_s),
     };
-    Costs::new(machine, workload.types.iter().map(rates).collect(), pages, workload.beside())
+    let derated = [ThermalState::Warm, ThermalState::Hot].map(|warm| device.heat.compute_share(warm));
+    Costs::new(machine, derated, workload.types.iter().map(rates).collect(), pages, workload.beside())
 }
 
 /// An engine of another kind on `device`, with `cache` bytes for experts and `lanes` reads at once.
@@ -174,7 +181,7 @@ pub fn serial<'a, R: Router>(
 ) -> Serial<'a, R> {
     let tensors = workload.segments.iter().flat_map(Segment::tensors);
     let pages = tensors.zip(&workload.tensors).map(|(tensor, ty)| (tensor.bytes() as u32, *ty));
-    let costs = costs_of(workload, pages.collect(), device, flash.start);
+    let costs = costs_of(workload, pages.collect(), device);
     Serial::new(workload, costs, request(device), Flash::new(&device.flash, flash), router, cache, lanes)
 }
 

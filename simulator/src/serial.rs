@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use forebay_pager::{Class, Nanos, PageId};
+use forebay_pager::{Class, Nanos, PageId, Work};
 use forebay_prefetch::experts::ExpertGrid;
 use forebay_prefetch::policy::{Lru, Policy as _, Use};
 use forebay_prefetch::{Chosen, Segment};
@@ -101,7 +101,7 @@ impl<'a, R: Router> Serial<'a, R> {
         let of_expert = |segment: &Segment| segment.tensors().iter().map(|t| t.bytes()).sum::<u64>();
         let experts = workload.segments.iter().filter(|s| matches!(s, Segment::Experts { .. }));
         let slot = experts.map(of_expert).max().unwrap_or(1);
-        let slots = (cache / slot) as usize;
+        let slots = ((cache / slot) as usize).min(grid.len());
         let cache = Cache { slots, taken: 0, resident: vec![false; grid.len()], lru: Lru::new(slots.max(1)) };
         let (chosen, run) = (Vec::new(), SerialRun::default());
         Serial {
@@ -136,7 +136,7 @@ impl<'a, R: Router> Serial<'a, R> {
     fn token(&mut self) {
         let (mut layer, mut segment, mut tensor) = (0, 0, 0);
         for (index, step) in self.workload.steps.iter().enumerate() {
-            self.now += self.costs.step_of(index as u32, 1, self.position);
+            self.now += self.of(Work::Step(index as u32));
             match step.need {
                 StepNeed::All { segments, opens } => {
                     for _ in 0..segments {
@@ -164,10 +164,14 @@ impl<'a, R: Router> Serial<'a, R> {
         self.position += 1;
     }
 
+    fn of(&self, work: Work) -> Nanos {
+        self.costs.of(work, 1, self.position, self.flash.thermal().0)
+    }
+
     /// A tensor is multiplied with the token at hand, `times` copies of it.
     fn compute(&mut self, tensor: usize, times: usize) {
         for _ in 0..times {
-            self.now += self.costs.page_of(tensor, 1);
+            self.now += self.of(Work::Page { page: PageId(tensor as u32), tokens: 1 });
         }
     }
 

@@ -11,7 +11,7 @@ use std::io;
 use forebay_pager::{Clock, Done, Nanos, Read, ReadFault, Storage, SystemClock, Wait};
 
 use crate::clock::VirtualClock;
-use crate::flash::{Ended, Flash, Outcome, Request};
+use crate::flash::{Ended, Flash, Outcome, Request, ThermalState};
 
 /// How often a read is tried before its failure is told.
 pub const TRIES: u8 = 4;
@@ -26,6 +26,11 @@ pub trait Pace {
 
     /// The processor was busy with requests for so long.
     fn charge(&self, time: Nanos);
+
+    /// So warm the device is now.
+    fn warm(&self, state: ThermalState) {
+        let _ = state;
+    }
 }
 
 /// How much longer than asked for a thread may sleep: so much is waited for awake.
@@ -44,6 +49,9 @@ impl Pace for VirtualPace {
     }
     fn charge(&self, time: Nanos) {
         self.0.compute(time);
+    }
+    fn warm(&self, state: ThermalState) {
+        self.0.warm(state);
     }
 }
 
@@ -142,9 +150,18 @@ struct Flight {
     tag: u64,
     offset: u64,
     len: u32,
+    /// Bytes that somebody asked for; what follows them only fills the last block.
+    need: u32,
     /// Bytes that have come.
     come: u32,
     tries: u8,
+}
+
+impl Flight {
+    /// Where a request for what is missing begins: with the last whole block.
+    fn begins(&self) -> u32 {
+        self.come / ALIGN * ALIGN
+    }
 }
 
 /// See the [module documentation](self).
@@ -187,6 +204,7 @@ impl<B: Source, P: Pace> DeviceStorage<B, P> {
     fn collect(&mut self, done: &mut Vec<Done>) {
         let mut ended = std::mem::take(&mut self.ended);
         self.flash.advance(self.pace.now(), &mut ended);
+        self.pace.warm(self.flash.thermal().0);
         for Ended { id, outcome, .. } in ended.drain(..) {
             let slot = id as usize;
             let flight = self.flights[slot].as_mut().expect("the device ends what it was asked for");
@@ -195,7 +213,7 @@ impl<B: Source, P: Pace> DeviceStorage<B, P> {
                     done.push(self.deliver(slot, outcome == Outcome::Corrupt, None));
                     continue;
                 }
-                Outcome::Short(bytes) => flight.come = (flight.come + bytes).min(flight.len),
+                Outcome::Short(bytes) => flight.come = flight.come.max(flight.begins() + bytes),
                 Outcome::Failed(errno) => {
                     flight.tries += 1;
                     if flight.tries == TRIES {
@@ -204,9 +222,8 @@ impl<B: Source, P: Pace> DeviceStorage<B, P> {
                     }
                 }
             }
-            // The rest is asked for from the last whole block on.
-            let come = flight.come / ALIGN * ALIGN;
-            let (offset, rest) = (flight.offset + u64::from(come), flight.len - come);
+            let begins = flight.begins();
+            let (offset, rest) = (flight.offset + u64::from(begins), flight.len - begins);
             self.ask(slot, offset, rest);
         }
         self.ended = ended;
@@ -221,8 +238,7 @@ impl<B: Source, P: Pace> DeviceStorage<B, P> {
             done.result = Err(ReadFault::Io(io::Error::from_raw_os_error(errno)));
         }
         if corrupt && done.result.is_ok() {
-            let bytes = done.frame.bytes_mut();
-            bytes[bytes.len() / 2] ^= 0x10;
+            done.frame.bytes_mut()[flight.need as usize - 1] ^= 0x10;
         }
         done
     }
@@ -249,7 +265,7 @@ impl<B: Source, P: Pace> Storage for DeviceStorage<B, P> {
         let slot = self.flights.iter().position(Option::is_none).expect("a slot for each read in flight");
         // Files lie one behind the other.
         let (offset, len) = (((read.file.index() as u64) << 42) + read.offset, read.len);
-        self.flights[slot] = Some(Flight { tag: read.tag, offset, len, come: 0, tries: 0 });
+        self.flights[slot] = Some(Flight { tag: read.tag, offset, len, need: read.need, come: 0, tries: 0 });
         self.in_flight += 1;
         self.source.begin(Read { tag: slot as u64, ..read });
         self.ask(slot, offset, len);

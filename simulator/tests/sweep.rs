@@ -91,7 +91,7 @@ fn rows_have_axes_figures_and_errors() {
 
 #[test]
 fn the_smallest_ceiling_and_the_finest_weights_are_found() {
-    let rate = |case: &Case| match (case.quant.as_str(), gib(case)) {
+    let rate = |case: &Case| match (case.quant.as_deref().unwrap_or_default(), gib(case)) {
         (_, ram) if ram < 2.0 => Err("below the floor"),
         ("f16", _) => Ok(0.1),
         ("q8_0", ram) => Ok(ram / 8.0),

@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Budget(BudgetArgs),
     /// Simulate a case along axes, as a table or a plot, or find what a target needs.
     Sweep(SweepArgs),
+    /// Try the pager and the scheduler in random scenarios on drawn devices, with faults, and check what must hold.
+    Swarm(SwarmArgs),
 }
 
 /// Which model, in how much memory, by which means.
@@ -425,9 +427,10 @@ pub(crate) struct CaseArgs {
     /// The model: a shape as for `forebay synth`, a GGUF file (its header is enough), or a config.json.
     #[arg(long, value_name = "NAME")]
     pub(crate) model: String,
-    /// How the weights of a shape are stored: q4_k_m, q4_k, q4_0, q8_0, f16 or mxfp4 (of experts, and q8_0 else).
-    #[arg(long, default_value = "q4_k", value_name = "TYPE")]
-    pub(crate) quant: String,
+    /// How the weights of a shape are stored: q4_k_m, q4_k, q4_0, q8_0, f16 or mxfp4 (of experts, and q8_0 else; gpt-oss is always
+    /// that) [default: q4_k].
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) quant: Option<String>,
     /// Ceiling of the whole process [default: what the device lets an app have].
     #[arg(long, value_name = "SIZE")]
     pub(crate) ram: Option<Size>,
@@ -485,6 +488,8 @@ Figures, each as worst .. nominal .. best:\n  \
   worst        every figure of the profile at its pessimistic edge, and a device that is warm when the run begins\n  \
   nominal      the profile's values, and a device at rest\n  \
   best         every figure at its optimistic edge\n  \
+Shares are not sorted by that: on a slower flash compute waits for more of the time, and works for less. Until it slows down is counted \
+from rest, at the mean load of decoding.\n\
 The pager, the scheduler and the policies are those of a real run. What stands behind a figure of a profile, and how sure it is: \
 `forebay devices NAME`.";
 
@@ -682,6 +687,29 @@ pub(crate) struct SweepArgs {
 fn parse_setting(text: &str) -> Result<Setting, String> {
     let (field, value) = text.split_once('=').ok_or("write FIELD=VALUE")?;
     Setting::from_text(field, value).map_err(|e| e.to_string())
+}
+
+/// `forebay swarm`
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Each seed is a scenario: a model, a window, a queue, a policy, a device, faults, and a caller. What breaks is told with the scenario \
+and the command that runs it again; the exit code is 1 then, and 0 when everything held.")]
+pub(crate) struct SwarmArgs {
+    /// How many scenarios.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub(crate) seeds: u64,
+    /// The seed of the first; the others follow.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) first: u64,
+    /// Go on until it is interrupted, or too much has broken.
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) forever: bool,
+    /// Run this one alone, and tell all of it.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "first", "forever"])]
+    pub(crate) seed: Option<u64>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod resident;
 mod run;
 mod show;
 mod simulate;
+mod swarm;
 mod sweep;
 mod synth;
 mod timeline;
@@ -111,7 +112,11 @@ impl Failure {
             Failure::Machine(MachineError::Probe(_)) => 5,
             Failure::Machine(_) => 1,
             Failure::Simulate(e) => match e {
-                SimulateError::BelowFloor(_) | SimulateError::Run(RunError::Scheduler(_)) => 3,
+                SimulateError::BelowFloor(_)
+                | SimulateError::NoSuchMemory { .. }
+                | SimulateError::SerialTooLarge { .. }
+                | SimulateError::Run(RunError::Scheduler(_)) => 3,
+                SimulateError::Case(_) => 2,
                 SimulateError::NoDevice { .. } | SimulateError::Setting { .. } => 2,
                 SimulateError::Read { .. } | SimulateError::Run(_) => 1,
                 _ => 4,
@@ -151,6 +156,7 @@ pub(crate) fn main(cli: args::Cli) -> ExitCode {
         Command::Fetch(args) => fetch::fetch(args),
         Command::Budget(args) => budget::budget(args, figures),
         Command::Sweep(args) => sweep::sweep(args, figures),
+        Command::Swarm(args) => swarm::swarm(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

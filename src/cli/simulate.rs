@@ -44,6 +44,8 @@ struct Report<'a> {
     frames: usize,
     pages: usize,
     prompt_chunk: usize,
+    /// Of the nominal run.
+    event_hash: Option<String>,
 }
 
 pub(crate) fn simulate(args: SimulateArgs) -> Result<(), Failure> {
@@ -67,12 +69,16 @@ pub(crate) fn simulate(args: SimulateArgs) -> Result<(), Failure> {
         frames: budget.frames,
         pages: budget.frames_for_all,
         prompt_chunk: budget.chunk,
+        event_hash: simulation.nominal.as_ref().map(|run| format!("{:016x}", run.event_hash)),
     })
 }
 
 fn table(case: &Case, simulation: &Simulation) -> Result<(), Failure> {
     let budget = &simulation.budget;
-    show::line(&format!("{}, {} on {}", case.model, case.quant, simulation.profile.title))?;
+    show::line(&format!("{} ({}) on {}", case.model, simulation.weights(), simulation.profile.title))?;
+    if simulation.nominal.is_none() {
+        return figures(simulation);
+    }
     show::line(&format!(
         "ceiling {}: window {}, {} of {} pages of {}",
         show::size(budget.ceiling),
@@ -81,6 +87,10 @@ fn table(case: &Case, simulation: &Simulation) -> Result<(), Failure> {
         budget.frames_for_all,
         show::size(budget.frame_len as u64)
     ))?;
+    figures(simulation)
+}
+
+fn figures(simulation: &Simulation) -> Result<(), Failure> {
     show::line("")?;
     show::line(&format!("{:32}{:>12}{:>12}{:>12}", "", "worst", "nominal", "best"))?;
     for metric in Metric::ALL {

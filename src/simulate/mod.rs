@@ -21,12 +21,13 @@ use forebay_infer::synth::{DescribeError, ShapeError};
 use forebay_pager::{Backend, Nanos};
 use forebay_prefetch::SchedulerOptions;
 use forebay_prefetch::experts::trace::{Trace, TraceError};
+use forebay_simulator::case::CaseError;
 use forebay_simulator::flash::{FlashOptions, ThermalState};
 use forebay_simulator::profile::{Device, Edge, Profile, ProfileError};
 use forebay_simulator::routing::{AnyRouter, Draw, Drawn, Recorded};
 use forebay_simulator::run::{Run, RunError, Setup, run, serial};
 use forebay_simulator::workload::StepNeed;
-use forebay_simulator::{Case, EngineKind, Figures, Metric, Workload};
+use forebay_simulator::{Case, EngineKind, Figures, Metric, Size, Workload};
 
 use crate::measure::ceiling_for_window;
 
@@ -59,6 +60,14 @@ pub enum SimulateError {
     #[error("{}: {problem}", path.display())]
     Routing { path: PathBuf, problem: String },
     #[error(transparent)]
+    Case(#[from] CaseError),
+    #[error("a ceiling of {} is more than the {} that {device} has", Size(*ram), Size(*has))]
+    NoSuchMemory { ram: u64, has: u64, device: String },
+    #[error("{model} has no experts: a serial engine would hold all of it")]
+    SerialDense { model: String },
+    #[error("a ceiling of {} is too small for a serial engine: it holds {}", Size(*ram), Size(*needed))]
+    SerialTooLarge { ram: u64, needed: u64 },
+    #[error(transparent)]
     Run(#[from] RunError),
 }
 
@@ -82,6 +91,22 @@ pub struct Simulation {
     pub map: ModelMap,
     /// The device.
     pub profile: Profile,
+}
+
+impl Simulation {
+    /// The types of the model's weights, those with most bytes first.
+    pub fn weights(&self) -> String {
+        let mut types: Vec<(String, u64)> = Vec::new();
+        for matrix in &self.map.matrices {
+            let name = matrix.ty.to_string().to_ascii_lowercase();
+            match types.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, bytes)) => *bytes += matrix.all_bytes(),
+                None => types.push((name, matrix.all_bytes())),
+            }
+        }
+        types.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        types.into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A case whose files were read.
@@ -144,13 +169,15 @@ impl Prepared {
     /// # Errors
     /// When something is not there, or the ceiling is too small.
     pub fn new(case: &Case) -> Result<Self, SimulateError> {
+        case.check()?;
         let profile = profile(&case.device)?;
         let kv: KvType = setting("kv-type", &case.kv_type)?;
-        let map = model::describe(&case.model, &case.quant)?;
+        let map = model::describe(&case.model, case.quant.as_deref())?;
         let mut workload = workload(&map, kv)?;
         if let Some(k) = case.experts_chosen {
             choose(&mut workload, k)?;
         }
+        let memory = profile.at(Edge::High).memory;
         let app = profile.at(Edge::Nominal).memory.app_bytes as u64;
         let context = case.context.unwrap_or(case.prompt + case.tokens) as usize;
         if context < (case.prompt + case.tokens) as usize {
@@ -173,7 +200,14 @@ impl Prepared {
         };
         let ram = case.window.map_or(Ok(options.ram), |window| ceiling_for_window(&map, &options, window.0))?;
         let budget = divide(&map, &Options { ram, ..options })?;
+        if budget.total() > memory.ram_bytes as u64 {
+            let (ram, device) = (budget.total(), profile.name.clone());
+            return Err(SimulateError::NoSuchMemory { ram, has: memory.ram_bytes as u64, device });
+        }
         let trace = case.routing.as_deref().map(recorded).transpose()?;
+        if case.engine == EngineKind::Serial {
+            serial_fits(case, &map, &budget)?;
+        }
         let prepared = Prepared { scratch: scratch(&map), case: case.clone(), profile, map, workload, budget, trace };
         prepared.check_trace()?;
         Ok(prepared)
@@ -214,11 +248,17 @@ impl Prepared {
             chunk: self.budget.chunk,
             depth: usize::from(self.case.depth),
             scheduler: SchedulerOptions { policy: self.case.policy, prefetch: true, lookahead: self.case.lookahead },
-            flash: FlashOptions { seed: self.case.seed, start, other_watts, ..FlashOptions::default() },
+            flash: self.flash(start, other_watts),
             prompt: (0..self.case.prompt).map(token).collect(),
             tokens: (self.case.prompt..self.case.prompt + tokens).map(token).collect(),
             journal,
         }
+    }
+
+    fn flash(&self, start: ThermalState, other_watts: f64) -> FlashOptions {
+        let (dense, experts) = self.map.dense_and_expert_bytes();
+        let range_bytes = Some(dense + experts);
+        FlashOptions { seed: self.case.seed, start, other_watts, range_bytes, ..FlashOptions::default() }
     }
 
     /// Runs the case at one edge of its device; there is no [`Run`] of another engine.
@@ -233,7 +273,9 @@ impl Prepared {
             return Ok((self.run_serial(&device, start), None));
         }
         let power = device.power;
-        let trial = run(&self.workload, &device, &self.setup(TRIAL, start, 0.0, 0), self.router())?;
+        let mut trial = self.setup(TRIAL, start, 0.0, 0);
+        trial.prompt.truncate(1);
+        let trial = run(&self.workload, &device, &trial, self.router())?;
         let busy = trial.computed.as_secs_f64() / trial.decode.max(Nanos(1)).as_secs_f64();
         let setup = self.setup(self.case.tokens, start, power.idle_watts + busy * power.compute_watts, journal);
         let run = run(&self.workload, &device, &setup, self.router())?;
@@ -242,13 +284,31 @@ impl Prepared {
 
     /// The prompt goes token by token, too: it is there to fill the cache.
     fn run_serial(&self, device: &Device, start: ThermalState) -> Row {
-        let flash = FlashOptions { seed: self.case.seed, start, ..FlashOptions::default() };
+        let watts = device.power.idle_watts + device.power.compute_watts / 2.0;
+        let flash = self.flash(start, watts);
         let (cache, lanes) = (self.case.cache.map_or(0, |size| size.0), usize::from(self.case.depth));
         let mut engine = serial(&self.workload, device, flash, self.router(), cache, lanes);
         let prompt = engine.decode(self.case.prompt).time;
         let run = engine.decode(self.case.tokens);
-        let (dense, _) = self.map.dense_and_expert_bytes();
-        figures::of_serial(device, prompt, &run, PROCESS + dense + cache)
+        figures::of_serial(device, prompt, &run, serial_bytes(&self.case, &self.map, &self.budget))
+    }
+}
+
+/// What a serial engine holds: all that every token needs, and its cache.
+fn serial_bytes(case: &Case, map: &ModelMap, budget: &Budget) -> u64 {
+    let (dense, _) = map.dense_and_expert_bytes();
+    let besides = budget.total() - budget.window_cost() - budget.tables;
+    besides + dense + case.cache.map_or(0, |size| size.0)
+}
+
+fn serial_fits(case: &Case, map: &ModelMap, budget: &Budget) -> Result<(), SimulateError> {
+    if map.decoder.experts().next().is_none() {
+        return Err(SimulateError::SerialDense { model: case.model.clone() });
+    }
+    let needed = serial_bytes(case, map, budget);
+    match case.ram {
+        Some(Size(ram)) if ram < needed => Err(SimulateError::SerialTooLarge { ram, needed }),
+        _ => Ok(()),
     }
 }
 

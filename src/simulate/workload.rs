@@ -39,7 +39,9 @@ fn index(types: &mut Vec<WeightType>, matrix: &Matrix) -> Result<u16, SimulateEr
 
 fn embedding(map: &ModelMap) -> Embedding {
     let rows = &map.embedding;
-    let same = |m: &Matrix| (m.file, m.offset, m.ty, m.rows) == (rows.file, rows.offset, rows.ty, rows.rows);
+    // All of it: tensors of a pool may begin at the same byte and be different ones.
+    let of = |m: &Matrix| (m.file, m.offset, m.ty, m.rows, m.cols, m.heads, m.copies);
+    let same = |m: &Matrix| of(m) == of(rows);
     let extent = TensorExtent {
         file: FileId(rows.file),
         offset: rows.offset,
@@ -80,8 +82,9 @@ impl Steps {
 
     fn add_layers(&self, map: &ModelMap, kv: KvType, works: &mut [StepWork]) {
         let shape = &map.decoder.shape;
-        // Norms and residual sums: a few passes over the hidden state.
-        let hidden = 8 * 4 * shape.dim as u64;
+        // Norms and residual sums: about so many passes over a hidden state of f32.
+        const PASSES: u64 = 8;
+        let hidden = PASSES * 4 * shape.dim as u64;
         works.iter_mut().for_each(|work| work.beside.token_bytes = hidden);
         let attended = |window: Option<usize>| Beside {
             kv_bytes: position_bytes(map, kv),
@@ -96,7 +99,7 @@ impl Steps {
                 }
                 Mixer::Latent(Latent { value, .. }) => works[self.of(value)].beside = attended(None),
                 Mixer::DeltaNet(DeltaNet { output, shape: delta, .. }) => {
-                    // Read and written, and the convolution's rows.
+                    // Read and written.
                     let state = 4 * (delta.value_heads * delta.key_dim * delta.value_dim) as u64;
                     works[self.of(output)].beside.token_bytes += 2 * state;
                 }

@@ -89,6 +89,12 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         options: SchedulerOptions,
         max_rows: usize,
     ) -> Result<Self, SchedulerError> {
+        let scheduler = Scheduler::new(pager, plan(map, &layout), &layout, options)?;
+        Ok(Self::over(map, layout, scheduler, max_rows))
+    }
+
+    /// The same with a scheduler that was made for the [`plan`] of `map`, as one with a policy over experts of its own.
+    pub fn over(map: &ModelMap, layout: Layout, scheduler: Scheduler<S, C>, max_rows: usize) -> Self {
         let mut shapes = Vec::with_capacity(map.matrices.len());
         for (_, matrices) in map.matrices_by_step() {
             let mut first_out = 0;
@@ -98,13 +104,12 @@ impl<S: Storage, C: Clock> Weights<S, C> {
                 first_out += rows;
             }
         }
-        let plan = plan(map, &layout);
-        let pages_per_expert = plan.choices().iter().map(|(_, choice)| choice.pages_per_expert as usize).max();
-        let scheduler = Scheduler::new(pager, plan, &layout, options)?;
+        let choices = scheduler.plan().choices().iter();
+        let pages_per_expert = choices.map(|(_, choice)| choice.pages_per_expert as usize).max();
         // All of it: tensors of a pool may begin at the same byte and be different ones.
         let of = |m: &Matrix| (m.file, m.offset, m.ty, m.rows, m.cols, m.heads, m.copies);
         let same_place = |m: &Matrix| of(m) == of(&map.embedding);
-        Ok(Weights {
+        Weights {
             scheduler,
             layout,
             shapes,
@@ -113,7 +118,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
             batch: Vec::with_capacity(MOST_AT_ONCE.max(pages_per_expert.unwrap_or(0))),
             row_requests: Vec::with_capacity(max_rows),
             row_of_request: Vec::with_capacity(max_rows),
-        })
+        }
     }
 
     /// The scheduler, for its statistics.

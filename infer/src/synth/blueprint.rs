@@ -105,9 +105,10 @@ impl Blueprint {
         let architecture = match config.model_type.as_str() {
             "qwen3_5_moe" | "qwen3_5_moe_text" => "qwen35moe",
             "qwen3_moe" => "qwen3moe",
-            "deepseek_v3" => "deepseek2",
+            // Those after V3 choose which positions they attend to; the matrices by which they do are small, and left out.
+            "deepseek_v3" | "deepseek_v32" | "kimi_k2" | "glm_moe_dsa" => "deepseek2",
             "gpt_oss" => "gpt-oss",
-            "llama" => "llama",
+            "llama" | "mixtral" => "llama",
             other => return Err(ShapeError::Kind(other.to_owned())),
         };
         draft.common()?;
@@ -116,6 +117,7 @@ impl Blueprint {
             "qwen3moe" => draft.qwen3()?,
             "deepseek2" => draft.deepseek()?,
             "gpt-oss" => draft.gpt_oss()?,
+            _ if config.model_type == "mixtral" => draft.mixtral()?,
             _ => draft.llama()?,
         };
         Ok(Blueprint {
@@ -228,7 +230,8 @@ impl Draft<'_> {
     /// Keys of the experts, and how they are chosen; layers before `first` have none.
     pub(super) fn routing(&mut self, width: u64, first: u64) -> Result<Routing, ShapeError> {
         let config = self.config;
-        let experts = config.need("num_experts", config.num_experts)?;
+        let named = config.num_experts.or(config.num_local_experts).or(config.n_routed_experts);
+        let experts = config.need("num_experts", named)?;
         let chosen = config.need("num_experts_per_tok", config.num_experts_per_tok)?;
         if chosen > experts {
             let problem = format!("{chosen} of {experts} experts");

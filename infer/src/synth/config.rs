@@ -24,7 +24,10 @@ pub enum ShapeError {
     #[error("{0}")]
     Json(#[from] serde_json::Error),
     /// A kind of model that is not synthesised.
-    #[error("model_type is '{0}'; synthesised are qwen3_5_moe, qwen3_moe, deepseek_v3, gpt_oss and llama")]
+    #[error(
+        "model_type is '{0}'; known are qwen3_5_moe, qwen3_moe, mixtral, deepseek_v3, deepseek_v32, kimi_k2, glm_moe_dsa, gpt_oss \
+         and llama"
+    )]
     Kind(String),
     /// Something is missing, or makes no sense.
     #[error("{name}: {problem}")]
@@ -59,8 +62,9 @@ pub struct Config {
     pub rope_scaling: Option<Rope>,
     #[serde(default)]
     pub tie_word_embeddings: bool,
-    #[serde(alias = "num_local_experts", alias = "n_routed_experts")]
     pub num_experts: Option<u64>,
+    pub num_local_experts: Option<u64>,
+    pub n_routed_experts: Option<u64>,
     pub num_experts_per_tok: Option<u64>,
     pub moe_intermediate_size: Option<u64>,
     pub shared_expert_intermediate_size: Option<u64>,

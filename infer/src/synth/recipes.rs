@@ -77,6 +77,23 @@ impl Draft<'_> {
         Ok(Some(routing))
     }
 
+    pub(super) fn mixtral(&mut self) -> Result<Option<Routing>, ShapeError> {
+        let config = self.config;
+        let dim = config.hidden_size;
+        let head = config.head_dim.unwrap_or(dim / config.num_attention_heads);
+        let width = config.need("intermediate_size", config.intermediate_size)?;
+        self.head_keys(head)?;
+        self.key("rope.dimension_count", head);
+        self.key("feed_forward_length", width);
+        let routing = self.routing(width, 0)?;
+        for layer in 0..config.num_hidden_layers {
+            self.attention(layer, head, false)?;
+            self.vector(layer, "ffn_norm.weight", &[dim], 1.0);
+            self.experts(layer, &routing, width);
+        }
+        Ok(Some(routing))
+    }
+
     /// Attention to latents; the first layers are dense.
     pub(super) fn deepseek(&mut self) -> Result<Option<Routing>, ShapeError> {
         let config = self.config;

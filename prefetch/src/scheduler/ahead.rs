@@ -10,7 +10,7 @@ use super::choice::complete;
 use super::{Scheduler, SchedulerOptions};
 use crate::experts::Lookahead;
 use crate::plan::{Choice, Plan};
-use crate::policy::PolicyKind;
+use crate::policy::{PolicyKind, Position};
 
 /// The experts that are read ahead.
 #[derive(Debug)]
@@ -71,8 +71,8 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
                 self.ahead.reading = None;
                 continue;
             }
-            let (before, step) = (self.pager.in_flight(), self.plan.choices()[choice.index as usize].0);
-            let at = self.position(self.plan.steps()[step.0 as usize].dense.end);
+            let before = self.pager.in_flight();
+            let at = self.position_of_hint(&choice);
             // Asked for again later: what is computed until then may leave for it.
             if !self.fetch(PageId(choice.pages(expert).start + place), at, Class::Hint) {
                 return;
@@ -86,6 +86,13 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
                 self.choosing.stats.hints += 1;
             }
         }
+    }
+
+    /// When an expert that is read ahead is used: behind the last choice of a token comes the first one of the next.
+    fn position_of_hint(&self, choice: &Choice) -> Position {
+        let (step, _) = self.plan.choices()[choice.index as usize];
+        let at = self.position(self.plan.steps()[step.0 as usize].dense.end);
+        if self.chosen_until() < step { at } else { at + self.plan.dense().len() as u64 }
     }
 
     fn next_hint(&mut self) -> Option<(Choice, u32, u32)> {

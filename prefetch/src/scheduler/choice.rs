@@ -300,17 +300,17 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     }
 
     /// Lets go of what was chosen for a step that is not to come any more when `step` begins.
-    pub(super) fn give_up_experts_before(&mut self, step: StepId) -> bool {
-        let over = self.choosing.at.is_some_and(|(at, _)| at < step || at == self.step);
-        over && self.give_up_experts()
+    pub(super) fn give_up_experts_before(&mut self, step: StepId) {
+        if self.choosing.at.is_some_and(|(at, _)| at < step || at == self.step) {
+            self.give_up_experts();
+        }
     }
 
-    /// Lets go of what was chosen. Returns whether any of it was not computed.
-    pub(super) fn give_up_experts(&mut self) -> bool {
+    /// Lets go of what was chosen.
+    pub(super) fn give_up_experts(&mut self) {
         let at = self.position_of_choice();
-        let Some((_, choice)) = self.choosing.at.take() else { return false };
+        let Some((_, choice)) = self.choosing.at.take() else { return };
         let Choosing { pending, ready, progress, computing, .. } = &mut self.choosing;
-        let any = !pending.is_empty();
         ready.clear();
         for expert in pending.drain(..).chain(computing.take()) {
             progress[expert as usize] = Progress::Unwanted;
@@ -319,7 +319,6 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             }
         }
         self.choosing.next = (0, 0);
-        any
     }
 
     /// A page has arrived while the current step is a choice.
@@ -361,6 +360,11 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             self.choosing.stats.reads += (self.pager.in_flight() - before) as u64;
         }
         true
+    }
+
+    /// The last step of this pass whose experts, if it has any, are known.
+    pub(super) fn chosen_until(&self) -> StepId {
+        self.choosing.at.map_or(self.step, |(step, _)| step.max(self.step))
     }
 
     /// Experts are used at the position of the next dense page.

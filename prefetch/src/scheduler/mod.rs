@@ -231,12 +231,16 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
 
     /// Begins the next pass.
     pub fn begin_pass(&mut self, pass: Pass) {
-        let experts = self.give_up_experts();
-        self.give_up_step(experts);
+        self.give_up_experts();
+        self.give_up_step();
         self.step = StepId(0);
         self.pass += 1;
         self.counts.begin_pass();
         self.pass_end = self.plan.end_of(pass);
+        // Hints may have come to a tail that this pass leaves out: it is not needed before the next.
+        if self.hint_at >= self.position(self.pass_end) {
+            self.hint_at = self.hint_at.max(self.position_after(self.pass_end));
+        }
     }
 
     /// Begins a step: leases those of its pages that are resident, so that nothing evicts them before they are used.
@@ -246,8 +250,8 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
     pub fn begin_step(&mut self, step: StepId) {
         self.pager.clock().spend(Work::Step(step.0));
         self.pager.note(Event::Step(step.0));
-        let experts = self.give_up_experts_before(step);
-        self.give_up_step(experts);
+        self.give_up_experts_before(step);
+        self.give_up_step();
         self.note_arrivals(); // Before any lease, so that no page is leased twice.
         self.step = step;
         let Step { pages, need, dense } = self.plan.steps()[step.0 as usize].clone();
@@ -314,13 +318,12 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         if self.streaming() { AT_ONCE_STREAMING } else { MOST_AT_ONCE }
     }
 
-    /// Drops what an abandoned step still holds (a read failed in its middle, or the caller stopped early). `experts` says
-    /// whether some that were chosen are given up, too.
-    fn give_up_step(&mut self, experts: bool) {
+    /// Drops what an abandoned step still holds (a read failed in its middle, or the caller stopped early). Nothing is demanded
+    /// between two steps: a fault that nobody was told of is of something that was given up, maybe by an earlier pass.
+    fn give_up_step(&mut self) {
         self.ready.clear();
-        if std::mem::take(&mut self.unfinished) > 0 || experts {
-            self.pager.forget_faults();
-        }
+        self.unfinished = 0;
+        self.pager.forget_faults();
     }
 
     /// Takes in what has ended.

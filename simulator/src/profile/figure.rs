@@ -83,10 +83,18 @@ pub enum Domain {
     Times,
 }
 
+/// No figure of a device in use is beyond these, in the units of profiles: a simulation of one that is would not end.
+const LEAST: f64 = 1e-3;
+const MOST: f64 = 1e9;
+
 impl Domain {
     fn has(self, x: f64) -> bool {
+        x <= MOST && self.begins_below(x)
+    }
+
+    fn begins_below(self, x: f64) -> bool {
         match self {
-            Domain::Positive => x > 0.0,
+            Domain::Positive => x >= LEAST,
             Domain::Share => x > 0.0 && x <= 1.0,
             Domain::Fraction => (0.0..1.0).contains(&x),
             Domain::NotNegative => x >= 0.0,
@@ -96,7 +104,7 @@ impl Domain {
 
     fn says(self) -> &'static str {
         match self {
-            Domain::Positive => "above 0",
+            Domain::Positive => "0.001 or more",
             Domain::Share => "above 0 and at most 1",
             Domain::Fraction => "from 0 to below 1",
             Domain::NotNegative => "0 or more",

@@ -1,0 +1,524 @@
+//! A scenario that runs: the scheduler, driven as engines drive it and less kindly, and what watches it.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use forebay_pager::{Clock as _, Error, Journal, Lease, Nanos, PageId, PageSpec, PageState, Pager, Window};
+use forebay_prefetch::plan::Need;
+use forebay_prefetch::scheduler::MOST_AT_ONCE;
+use forebay_prefetch::{Choice, Chosen, Lookahead, Pass, Scheduler, SchedulerError, StepId};
+
+use super::audit::{Audit, ensure};
+use super::bytes::{Places, first_wrong};
+use super::dice::Dice;
+use super::scenario::{Broken, Routing, Scenario};
+use super::witness::{Came, Ledger, Passing, Witness};
+use super::{Outcome, Violation};
+use crate::clock::VirtualClock;
+use crate::compute::{Costs, Machine, Rates};
+use crate::flash::Flash;
+use crate::routing::{AnyRouter, Draw, Drawn, Router as _};
+use crate::storage::{DeviceStorage, TRIES};
+use crate::workload::StepNeed;
+
+/// Events of a run at most: far more than any scenario has.
+const EVENTS: usize = 1 << 18;
+/// Tries of one pass at most, where reads fail by chance.
+const PASS_TRIES: usize = 300;
+
+/// How often a caller gives the same pass up, at most: then it wants to see the end.
+const GIVEN_UP_MOST: usize = 3;
+
+type Storage = Witness<DeviceStorage<Places, Passing>>;
+
+/// Why a pass has not ended.
+enum Stop {
+    /// The caller did not want to go on.
+    GivenUp,
+    /// The scheduler could not.
+    Error(SchedulerError),
+    /// Something does not hold.
+    Violation(Violation),
+}
+
+impl From<SchedulerError> for Stop {
+    fn from(error: SchedulerError) -> Self {
+        Stop::Error(error)
+    }
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Self {
+        Stop::Violation(violation)
+    }
+}
+
+/// See the [module documentation](self).
+pub(super) struct Rig<'a> {
+    scenario: &'a Scenario,
+    scheduler: Scheduler<Storage, VirtualClock>,
+    ledger: Rc<RefCell<Ledger>>,
+    audit: Audit,
+    dice: Dice,
+    router: AnyRouter,
+    position: usize,
+    batch: Vec<Lease>,
+    chosen: Vec<Chosen>,
+    scores: Vec<f32>,
+    /// How often the caller has given up the present pass.
+    given_up: usize,
+    outcome: Outcome,
+}
+
+impl<'a> Rig<'a> {
+    pub(super) fn new(scenario: &'a Scenario) -> Result<Self, Violation> {
+        let Scenario { workload, layout, .. } = scenario;
+        let plan = workload.plan(layout);
+        let clock = VirtualClock::new(costs(scenario));
+        let ledger = Rc::new(RefCell::new(Ledger::new(layout.page_count(), scenario.depth)));
+        let flash = Flash::new(&scenario.profile, scenario.flash.clone());
+        let passing = Passing::new(clock.clone());
+        let device =
+            DeviceStorage::new(flash, passing, Places::default(), scenario.depth, scenario.request, "a drawn device");
+        let storage = Witness::new(device, clock.clone(), ledger.clone());
+        let broken = |why: &dyn std::fmt::Display| Violation(format!("the scenario cannot be set up: {why}"));
+        let window =
+            Window::with_scratch(layout.frame_len, scenario.frames, scenario.scratch).map_err(|e| broken(&e))?;
+        let pager =
+            Pager::new(storage, clock, window, files(scenario), layout.specs.clone()).map_err(|e| broken(&e))?;
+        let audit = Audit::new(plan.clone(), scenario.scheduler.policy, scenario.frames);
+        let mut scheduler = Scheduler::new(pager, plan, layout, scenario.scheduler).map_err(|e| broken(&e))?;
+        scheduler.pager_mut().keep_journal(Some(Journal::new(EVENTS)));
+        Ok(Rig {
+            scheduler,
+            ledger,
+            audit,
+            // Not those that the scenario was drawn with.
+            dice: Dice::new(!scenario.seed),
+            router: router(scenario),
+            position: 0,
+            batch: Vec::new(),
+            chosen: Vec::new(),
+            scores: Vec::new(),
+            given_up: 0,
+            outcome: Outcome::default(),
+            scenario,
+        })
+    }
+
+    /// The prompt, the tokens behind it, and one more pass when everything is mended.
+    pub(super) fn run(mut self) -> Result<Outcome, Violation> {
+        let rows = self.scenario.workload.embedding.extent.rows as usize;
+        let token = |i: usize| (i * 31 + i * i * 7) as u32 % rows as u32;
+        let prompt: Vec<u32> = (0..self.scenario.prompt).map(token).collect();
+        let chunks = prompt.chunks(self.scenario.chunk);
+        let last = chunks.len() - 1;
+        let mut number = 0;
+        for (i, chunk) in chunks.enumerate() {
+            self.tries(number, chunk, i == last)?;
+            number += 1;
+        }
+        for i in 0..self.scenario.decoded {
+            self.tries(number, &[token(prompt.len() + i)], true)?;
+            number += 1;
+        }
+        self.mend();
+        self.tries(usize::MAX, &[token(0)], true)?;
+        let pager = self.scheduler.pager();
+        let journal = pager.journal().expect("one is kept");
+        ensure!(journal.lost() == 0, "a run of more than {EVENTS} events");
+        let mut digest = forebay_pager::Digest::default();
+        [journal.digest(), self.ledger.borrow().digest()].into_iter().for_each(|word| digest.add(word));
+        let ledger = self.ledger.borrow();
+        Ok(Outcome {
+            hash: digest.value(),
+            events: journal.entries().len() as u64,
+            time: pager.clock().now(),
+            reads: pager.stats().reads,
+            evictions: pager.stats().evictions,
+            failed: ledger.failed as u64,
+            damaged: ledger.damaged as u64,
+            ..self.outcome
+        })
+    }
+
+    fn mend(&mut self) {
+        self.ledger.borrow_mut().broken = None;
+    }
+
+    /// One pass, until it ends well.
+    fn tries(&mut self, number: usize, tokens: &[u32], with_logits: bool) -> Result<(), Violation> {
+        let mut broken = self.scenario.broken.clone().filter(|broken| number >= broken.from_pass);
+        if number == self.scenario.broken.as_ref().map_or(usize::MAX, |broken| broken.from_pass) {
+            self.ledger.borrow_mut().broken = broken.clone();
+        }
+        self.given_up = 0;
+        for _ in 0..PASS_TRIES {
+            self.scheduler.announce(tokens.len() as u32, self.position as u32);
+            let begun = self.begin_accounts();
+            let pass = if with_logits { Pass::Full } else { Pass::WithoutTail };
+            self.scheduler.begin_pass(pass);
+            self.audit.begin_pass(pass);
+            let ended = self.pass(tokens, with_logits);
+            if let Err(Stop::Violation(violation)) = ended {
+                return Err(violation);
+            }
+            // Whoever gives up lets go of what it has.
+            self.batch.clear();
+            self.follow()?;
+            self.audit.compare(&self.scheduler)?;
+            self.outcome.passes += 1;
+            match ended {
+                Ok(()) => {
+                    self.check_pass(begun)?;
+                    self.position += tokens.len();
+                    return Ok(());
+                }
+                Err(Stop::Violation(_)) => unreachable!("told at once"),
+                Err(Stop::GivenUp) => self.outcome.given_up += 1,
+                Err(Stop::Error(error)) => {
+                    self.outcome.errors += 1;
+                    self.judge(&error)?;
+                    if let Some(Broken { tries, .. }) = &mut broken {
+                        *tries -= 1;
+                        if *tries == 0 {
+                            self.mend();
+                            broken = None;
+                        }
+                    }
+                }
+            }
+        }
+        Err(Violation(format!("a pass has not succeeded in {PASS_TRIES} tries")))
+    }
+
+    /// Sets the bound of the pass, and returns when it began and how many reads had failed.
+    fn begin_accounts(&mut self) -> (Nanos, usize) {
+        let mut ledger = self.ledger.borrow_mut();
+        // A page may be read for nothing, and again; but not for ever.
+        ledger.begin_pass(100 + 50 * self.scenario.layout.page_count());
+        (self.scheduler.pager().clock().now(), ledger.failed)
+    }
+
+    fn check_pass(&mut self, (began, failed): (Nanos, usize)) -> Result<(), Violation> {
+        let ledger = self.ledger.borrow();
+        let experts = self.scheduler.pass_experts();
+        if self.scenario.scheduler.lookahead == Lookahead::Off && self.audit.sacrificed == 0 && ledger.failed == failed
+        {
+            ensure!(experts.most_reads <= 1, "an expert was read {} times in one pass", experts.most_reads);
+        }
+        let clock = self.scheduler.pager().clock();
+        let took = (clock.now() - began).as_secs_f64();
+        // What is in flight when the pass begins has to end, too.
+        let most =
+            longest_read(self.scenario) * (ledger.reads + self.scenario.depth) as f64 + clock.computed().as_secs_f64();
+        ensure!(took <= most, "a pass of {} reads took {took} s, and should take {most} s at most", ledger.reads);
+        Ok(())
+    }
+
+    /// An error must name a place that really could not be read.
+    fn judge(&mut self, error: &SchedulerError) -> Result<(), Violation> {
+        let ledger = self.ledger.borrow();
+        let text = error.to_string();
+        let named = |file: &PathBuf, offset: u64| {
+            text.contains(&format!("{}: cannot read ", file.display()))
+                && text.contains(&format!(" at byte {offset}: "))
+        };
+        let (source, expert) = match error {
+            SchedulerError::Pager(source) => (source, None),
+            SchedulerError::Expert { choice, expert, source } => (source, Some((*choice, *expert))),
+            SchedulerError::WindowTooSmall { .. } => {
+                return Err(Violation(format!("the window was large enough: {text}")));
+            }
+        };
+        match source {
+            Error::Read { file, offset, page, .. } => {
+                let spec = self.scheduler.pager().spec(*page);
+                // What an earlier pass had asked for is nothing to this one.
+                ensure!(ledger.failed_pages.contains(page), "{page} did not fail in this pass: {text}");
+                ensure!(self.audit.wants(*page), "{page} is nothing that the step needs: {text}");
+                ensure!(
+                    files(self.scenario)[spec.file.index()] == *file && spec.offset == *offset && named(file, *offset),
+                    "{page} lies in file {} at {}: {text}",
+                    spec.file.0,
+                    spec.offset
+                );
+                let of = self.scheduler.plan().expert_of(*page).map(|(_, choice, expert)| (choice.index, expert));
+                ensure!(of == expert, "{page} is one of {of:?}: {text}");
+            }
+            Error::Gather { file, offset, .. } => {
+                let at = |&&(of, start): &&(forebay_pager::FileId, u64)| {
+                    files(self.scenario)[of.index()] == *file && start == offset / ALIGN * ALIGN
+                };
+                ensure!(
+                    ledger.failed_rows.iter().find(at).is_some() && named(file, *offset),
+                    "no such row failed: {text}"
+                );
+            }
+            Error::BadGather { .. } | Error::Page { .. } => return Err(Violation(format!("a wrong error: {text}"))),
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self) -> Result<(), Violation> {
+        let journal = self.scheduler.pager().journal().expect("one is kept");
+        self.audit.follow(journal.entries())
+    }
+
+    /// To be said after each call of the scheduler.
+    fn went(&mut self) -> Result<(), Stop> {
+        self.follow()?;
+        if self.given_up < GIVEN_UP_MOST && self.dice.happens(self.scenario.abandon) {
+            self.given_up += 1;
+            return Err(Stop::GivenUp);
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, tokens: &[u32], with_logits: bool) -> Result<(), Stop> {
+        self.embed(tokens)?;
+        let steps = self.scenario.workload.steps.len() - usize::from(!with_logits);
+        let mut layer = 0;
+        for step in 0..steps {
+            let id = StepId(step as u32);
+            match self.scenario.workload.steps[step].need {
+                StepNeed::All { opens, .. } => {
+                    self.dense(id, tokens.len())?;
+                    if let Some(choice) = opens {
+                        self.open(step, choice, layer, tokens.len())?;
+                        layer += 1;
+                    }
+                }
+                StepNeed::Choice { .. } => self.experts(id)?,
+            }
+            self.audit.compare(&self.scheduler)?;
+        }
+        Ok(())
+    }
+
+    /// The rows of the embedding.
+    fn embed(&mut self, tokens: &[u32]) -> Result<(), Stop> {
+        let embedding = self.scenario.workload.embedding;
+        let extent = embedding.extent;
+        let mut rows = Vec::new();
+        for &token in tokens {
+            let page = embedding.tied.map(|tensor| self.scenario.layout.page_of_row(tensor as usize, token));
+            if let Some(lease) = page.and_then(|page| self.scheduler.pager_mut().lease(page)) {
+                self.check(&lease)?;
+                continue;
+            }
+            let offset = extent.offset + u64::from(token) * u64::from(extent.row_bytes);
+            rows.push(PageSpec { file: extent.file, offset, len: extent.row_bytes });
+        }
+        let (ledger, mut wrong, mut told) = (&self.ledger, None, BTreeSet::new());
+        let gathered = self.scheduler.pager_mut().gather(&rows, |i, bytes| {
+            told.insert(i);
+            let PageSpec { file, offset, .. } = rows[i];
+            let damaged = ledger.borrow().damaged_rows.contains(&(file, offset / ALIGN * ALIGN));
+            let is_wrong = first_wrong(file, offset, bytes).is_some();
+            if is_wrong && !damaged {
+                wrong = Some(offset);
+            }
+        });
+        gathered.map_err(SchedulerError::from)?;
+        ensure!(wrong.is_none(), "the row at {wrong:?} has wrong bytes");
+        ensure!(told.len() == rows.len(), "{} of {} rows were handed out", told.len(), rows.len());
+        self.went()
+    }
+
+    fn dense(&mut self, step: StepId, tokens: usize) -> Result<(), Stop> {
+        self.audit.begin_step(step);
+        self.scheduler.begin_step(step);
+        self.went()?;
+        let most = if self.dice.happens(0.5) { self.scheduler.at_once() } else { self.dice.within(0..=20) };
+        while self.scheduler.next_batch(most, &mut self.batch)? {
+            self.check_batch()?;
+            self.went()?;
+            self.scheduler.worked(self.batch.iter().map(Lease::page), tokens);
+            self.check_batch()?;
+            for lease in &self.batch {
+                self.audit.finish(lease.page())?;
+            }
+            self.scheduler.finish_batch(&mut self.batch);
+            self.went()?;
+        }
+        self.follow()?;
+        self.done(step)
+    }
+
+    fn done(&self, step: StepId) -> Result<(), Stop> {
+        let wanted = self.audit.wanted();
+        ensure!(wanted.is_none(), "step {} is over without {wanted:?}", step.0);
+        Ok(())
+    }
+
+    fn choice(&self, step: StepId) -> Choice {
+        match self.scheduler.plan().steps()[step.0 as usize].need {
+            Need::Choice(choice) => choice,
+            Need::All => unreachable!("step {} is a choice", step.0),
+        }
+    }
+
+    /// A router has spoken; the next is asked early.
+    fn open(&mut self, step: usize, id: StepId, layer: usize, tokens: usize) -> Result<(), Stop> {
+        let choice = self.choice(id);
+        self.chosen.clear();
+        self.choose(&choice, layer, tokens);
+        let experts: BTreeSet<u32> = self.chosen.iter().map(|c| c.expert).collect();
+        self.audit.choose(id, experts.iter().flat_map(|&expert| choice.pages(expert)).map(PageId));
+        self.scheduler.choose(id, tokens, &self.chosen);
+        self.went()?;
+        let behind = &self.scenario.workload.steps[step + 1..];
+        let next = behind.iter().position(|s| matches!(s.need, StepNeed::All { opens: Some(_), .. }));
+        if let Some(next) = next.filter(|_| self.scheduler.foresees()) {
+            let next = StepId((step + 1 + next) as u32);
+            if self.ask_resident(next)? && self.foresee(layer + 1) {
+                self.scheduler.foresee(layer as u32 + 1, &self.scores);
+                self.went()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, choice: &Choice, layer: usize, tokens: usize) {
+        if let Routing::Drawn(_) = self.scenario.routing {
+            // All layers have as many experts for whom routing is drawn: those that there are not are taken round.
+            self.router.choose(layer, tokens, self.position, &mut self.chosen);
+            self.chosen.iter_mut().for_each(|c| c.expert %= choice.experts);
+            return;
+        }
+        let pager = self.scheduler.pager();
+        let absent = |expert: &u32| pager.state(PageId(choice.pages(*expert).start)) == PageState::Absent;
+        let mut order: Vec<u32> = (0..choice.experts).collect();
+        for token in 0..tokens as u32 {
+            (1..order.len()).rev().for_each(|i| order.swap(i, self.dice.within(0..=i)));
+            order.sort_by_key(|expert| !absent(expert));
+            let weight = self.dice.uniform() as f32;
+            let some = order.iter().take(choice.chosen as usize);
+            self.chosen.extend(some.map(|&expert| Chosen { token, expert, weight }));
+        }
+    }
+
+    /// What the router of a layer to come says early.
+    fn foresee(&mut self, layer: usize) -> bool {
+        let (_, choice) = self.scheduler.plan().choices()[layer];
+        if let Routing::Drawn(_) = self.scenario.routing {
+            let known = self.router.foresee(layer, &mut self.scores);
+            self.scores.truncate(choice.experts as usize);
+            return known;
+        }
+        self.scores.clear();
+        self.scores.extend((0..choice.experts).map(|_| self.dice.between(-9.0, 9.0) as f32));
+        true
+    }
+
+    /// Looks at the pages of a step, if all of them are in the window.
+    fn ask_resident(&mut self, step: StepId) -> Result<bool, Stop> {
+        let pages: Vec<PageId> = self.scheduler.plan().pages(step).collect();
+        let resident = |page: &PageId| self.scheduler.pager().state(*page) == PageState::Resident;
+        if !pages.iter().all(resident) {
+            return Ok(false);
+        }
+        for some in pages.chunks(MOST_AT_ONCE) {
+            self.batch.extend(some.iter().filter_map(|&page| self.scheduler.pager_mut().lease(page)));
+            self.check_batch()?;
+            self.scheduler.worked(self.batch.iter().map(Lease::page), 1);
+            self.batch.clear();
+        }
+        self.went()?;
+        Ok(true)
+    }
+
+    fn experts(&mut self, step: StepId) -> Result<(), Stop> {
+        self.audit.begin_step(step);
+        self.scheduler.begin_step(step);
+        self.went()?;
+        let choice = self.choice(step);
+        let mut left: BTreeSet<u32> = self.chosen.iter().map(|c| c.expert).collect();
+        while let Some(expert) = self.scheduler.next_expert(&mut self.batch)? {
+            ensure!(left.remove(&expert), "expert {expert} of step {} was not chosen, or comes again", step.0);
+            let pages = self.batch.iter().map(Lease::page);
+            ensure!(pages.eq(choice.pages(expert).map(PageId)), "not the pages of expert {expert} of step {}", step.0);
+            self.check_batch()?;
+            self.went()?;
+            for _ in 0..self.dice.within(0..=2) {
+                self.scheduler.worked(self.batch.iter().map(Lease::page), 1);
+                self.scheduler.tend()?;
+                self.check_batch()?;
+                self.went()?;
+            }
+            for lease in &self.batch {
+                self.audit.finish(lease.page())?;
+            }
+            self.scheduler.finish_expert(&mut self.batch);
+            self.went()?;
+        }
+        self.follow()?;
+        ensure!(left.is_empty(), "step {} is over without the experts {left:?}", step.0);
+        self.done(step)
+    }
+
+    fn check_batch(&mut self) -> Result<(), Violation> {
+        let batch = std::mem::take(&mut self.batch);
+        let checked = batch.iter().try_for_each(|lease| self.check(lease));
+        self.batch = batch;
+        checked
+    }
+
+    /// The bytes are right, but where the device has damaged them: then it must show.
+    fn check(&mut self, lease: &Lease) -> Result<(), Violation> {
+        let page = lease.page();
+        let PageSpec { file, offset, len } = self.scheduler.pager().spec(page);
+        ensure!(lease.bytes().len() == len as usize, "{page} has {len} bytes, not {}", lease.bytes().len());
+        let wrong = first_wrong(file, offset, lease.bytes());
+        let damaged = self.ledger.borrow().pages[page.index()] == Came::Damaged;
+        match wrong {
+            Some(byte) => ensure!(damaged, "byte {byte} of {page} is wrong"),
+            None => ensure!(!damaged, "the device has damaged {page}, and it does not show"),
+        }
+        self.outcome.leases += 1;
+        self.outcome.noticed += u64::from(damaged);
+        Ok(())
+    }
+}
+
+const ALIGN: u64 = forebay_pager::ALIGN as u64;
+
+fn files(scenario: &Scenario) -> Vec<PathBuf> {
+    let embedding = scenario.workload.embedding.extent.file;
+    let last = scenario.layout.specs.iter().map(|spec| spec.file).chain([embedding]).map(|file| file.index()).max();
+    (0..=last.unwrap_or(0)).map(|i| PathBuf::from(format!("weights-{i}"))).collect()
+}
+
+fn router(scenario: &Scenario) -> AnyRouter {
+    match (scenario.routing, scenario.workload.experts()) {
+        (Routing::Drawn(recall), Some((layers, experts, chosen))) => {
+            let draw = Draw { recall, seed: scenario.seed, ..Draw::default() };
+            AnyRouter::Drawn(Drawn::new(draw, layers, experts, chosen))
+        }
+        _ => AnyRouter::None,
+    }
+}
+
+fn costs(scenario: &Scenario) -> Costs {
+    let machine = Machine { memory_bytes_s: 1e10, float_products_s: 1e10, step: Nanos(5_000) };
+    let rate = scenario.compute_bytes_s;
+    let rates = vec![Rates { stream_bytes_s: rate, batch_bytes_s: 4.0 * rate }];
+    Costs::new(machine, [0.8, 0.5], rates, scenario.workload.pages(&scenario.layout), scenario.workload.beside())
+}
+
+/// Seconds that a read may take with all its tries, and with every other read in flight before it: no tight bound.
+fn longest_read(scenario: &Scenario) -> f64 {
+    let (device, faults) = (&scenario.profile, scenario.flash.faults);
+    let slowest = device.depth.floor * device.heat.hot_share.min(device.heat.warm_share);
+    let len = scenario.layout.frame_len.max(scenario.scratch.max_len + 2 * ALIGN as usize) as f64;
+    let commands = (len / device.transfer_bytes as f64 + 1.0) * 8.0 * device.map.miss_times
+        / (device.commands_s * device.small_core_share * device.depth.floor);
+    let others = 1.0 - device.background.burst_share;
+    let moved = len / (device.stream_bytes_s.min(device.link_bytes_s * others / scenario.depth as f64) * slowest);
+    let once = device.latency_s * device.tail.times + device.sense_s * scenario.depth as f64 + commands + moved;
+    // Short reads are gone on with: a run of thirty is less likely than one in a thousand million.
+    (once * scenario.depth as f64 + faults.delay_s + scenario.request.as_secs_f64()) * f64::from(30 + TRIES)
+}
