@@ -243,9 +243,8 @@ pub fn flash_rate(
     bytes: u64,
     clock: &impl Clock,
 ) -> Result<f64, MeasureError> {
-    let probe = Probe { read_len: read_len as u32, depth: options.depth, backend: options.backend, bytes };
-    // A flash that has rested gives more than it can keep up (caches, throttles that save up credit): it is run in first.
-    measure_read_rate(files, &Probe { bytes: bytes / 2, ..probe }, clock)?;
+    let Options { depth, backend, .. } = *options;
+    let probe = Probe { read_len: read_len as u32, depth, backend, bytes, run_in: bytes / 2 };
     Ok(measure_read_rate(files, &probe, clock)?.bytes_per_s)
 }
 

@@ -19,6 +19,9 @@ pub struct Probe {
     pub backend: Backend,
     /// About how many bytes to read in all.
     pub bytes: u64,
+    /// About how many bytes to read before that, without measuring: a flash that has rested gives more than it can keep up (caches,
+    /// throttles that save up credit).
+    pub run_in: u64,
 }
 
 /// What was measured.
@@ -73,8 +76,9 @@ pub fn measure_read_rate(files: &[PathBuf], probe: &Probe, clock: &impl Clock) -
     let (mut storage, choice) = storage::open(files, &window, probe.depth.max(1), probe.backend)?;
     let places = Places::new(&lengths(files)?, read_len).ok_or(ProbeError::TooShort { read_len })?;
     let reads = (probe.bytes / u64::from(read_len)).max(1);
+    let run_in = probe.run_in / u64::from(read_len);
     let (frames, _) = window.into_frames();
-    let run = Run { places, read_len, reads, clock, in_flight: vec![Flight::default(); frames.len()] };
+    let run = Run { places, read_len, reads, run_in, clock, in_flight: vec![Flight::default(); frames.len()] };
     let (time, latencies) = run.drive(&mut storage, frames).map_err(|(flight, source)| ProbeError::Read {
         file: files[flight.file.index()].clone(),
         offset: flight.offset,
@@ -147,6 +151,8 @@ struct Run<'a, C: Clock> {
     places: Places,
     read_len: u32,
     reads: u64,
+    /// Reads before those.
+    run_in: u64,
     clock: &'a C,
     /// By frame.
     in_flight: Vec<Flight>,
@@ -161,9 +167,9 @@ impl<C: Clock> Run<'_, C> {
     ) -> Result<(Nanos, Histogram), (Flight, ReadFault)> {
         let mut latencies = Histogram::default();
         let mut done: Vec<Done> = Vec::with_capacity(frames.len());
-        let (mut next, start) = (0, self.clock.now());
+        let (mut next, mut ended, mut start) = (0, 0, self.clock.now());
         while latencies.count() < self.reads {
-            while next < self.reads
+            while next < self.run_in + self.reads
                 && storage.in_flight() < storage.depth()
                 && let Some(frame) = frames.pop()
             {
@@ -175,8 +181,13 @@ impl<C: Clock> Run<'_, C> {
             for Done { frame, result, .. } in done.drain(..) {
                 let flight = self.in_flight[frame.id().index()];
                 result.map_err(|fault| (flight, fault))?;
-                latencies.record(now - flight.since);
                 frames.push(frame);
+                ended += 1;
+                if ended > self.run_in {
+                    latencies.record(now - flight.since);
+                } else if ended == self.run_in {
+                    start = now;
+                }
             }
         }
         Ok((self.clock.now() - start, latencies))

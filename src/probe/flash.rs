@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use forebay_pager::{Backend, Probe, SystemClock, measure_read_rate};
+use forebay_pager::{Probe, SystemClock, measure_read_rate};
 use forebay_simulator::fit::{Pattern, Point};
 use forebay_simulator::flash::ThermalState;
 use tempfile::NamedTempFile;
@@ -24,8 +26,8 @@ const LEAST: u64 = 64 << 20;
 const READS: u64 = 3072;
 const BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=256 << 20;
 
-/// What is read before each point: a flash that has rested gives more than it can keep up (caches, throttles that save up credit).
-const RUN_IN: Probe = Probe { read_len: 1 << 20, depth: 8, backend: Backend::Auto, bytes: 192 << 20 };
+/// Bytes that are read before each point, without measuring, as far as its reads are that long.
+const RUN_IN: u64 = 160 << 20;
 
 /// What is read.
 pub(super) struct Target {
@@ -78,11 +80,13 @@ pub(super) fn sweep(path: &Path, options: &Options, mut progress: impl FnMut(f64
     let grid: Vec<(u32, usize)> = SIZES.iter().flat_map(|&size| DEPTHS.map(|depth| (size, depth))).collect();
     let mut rates = vec![Vec::new(); grid.len()];
     let clock = SystemClock::new();
+    let _awake = Awake::new(options.threads.get() - 1);
     for round in 0..options.rounds {
         for (i, &(size, depth)) in grid.iter().enumerate() {
             let bytes = (READS * u64::from(size)).clamp(*BYTES.start(), *BYTES.end());
-            let probe = Probe { read_len: size, depth, backend: options.backend, bytes };
-            measure_read_rate(&[path.to_owned()], &Probe { backend: options.backend, ..RUN_IN }, &clock)?;
+            // Short reads at a low depth are slower than any credit.
+            let run_in = RUN_IN.min(READS * u64::from(size));
+            let probe = Probe { read_len: size, depth, backend: options.backend, bytes, run_in };
             rates[i].push(measure_read_rate(&[path.to_owned()], &probe, &clock)?.bytes_per_s);
             progress((round as f64 + i as f64 / grid.len() as f64) / f64::from(options.rounds));
         }
@@ -96,4 +100,32 @@ pub(super) fn sweep(path: &Path, options: &Options, mut progress: impl FnMut(f64
         source: "forebay probe".to_owned(),
     };
     Ok(grid.iter().zip(rates).map(point).collect())
+}
+
+/// Keeps the other cores awake, as the threads of a run do: a core that sleeps is late to hear of a read that has ended, and on
+/// some machines takes the others with it.
+struct Awake {
+    over: Arc<AtomicBool>,
+}
+
+impl Awake {
+    #[expect(clippy::disallowed_methods, reason = "these threads stand for the kernel pool's")]
+    fn new(threads: usize) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        for _ in 0..threads {
+            let over = over.clone();
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        Awake { over }
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }

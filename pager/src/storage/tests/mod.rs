@@ -249,7 +249,7 @@ fn a_folder_and_a_missing_file_are_errors_that_name_it() {
 fn the_read_rate_is_measured_through_any_backend() {
     on_each_file_system(|paths, _| {
         for backend in BACKENDS {
-            let probe = crate::Probe { read_len: 30_000, depth: 3, backend, bytes: 3 << 20 };
+            let probe = crate::Probe { read_len: 30_000, depth: 3, backend, bytes: 3 << 20, run_in: 1 << 20 };
             match crate::measure_read_rate(paths, &probe, &SystemClock::new()) {
                 Ok(rate) => {
                     assert_eq!((rate.bytes, rate.latencies.count()), (96 * 32_768, 96));
@@ -259,7 +259,7 @@ fn the_read_rate_is_measured_through_any_backend() {
                 Err(error) => panic!("{error}"),
             }
         }
-        let probe = crate::Probe { read_len: 2 << 20, depth: 3, backend: Backend::Pread, bytes: 1 };
+        let probe = crate::Probe { read_len: 2 << 20, depth: 3, backend: Backend::Pread, bytes: 1, run_in: 0 };
         let error = crate::measure_read_rate(paths, &probe, &SystemClock::new()).unwrap_err();
         assert_eq!(error.to_string(), "no file is as long as one read of 2097152 bytes");
     });
