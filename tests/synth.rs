@@ -227,7 +227,8 @@ fn what_is_no_shape_is_an_error_that_says_so() {
     };
     assert_eq!(
         error(&json("mamba", "")).unwrap(),
-        "model_type is 'mamba'; synthesised are qwen3_5_moe, qwen3_moe, deepseek_v3, gpt_oss and llama"
+        "model_type is 'mamba'; known are qwen3_5_moe, qwen3_moe, mixtral, deepseek_v3, deepseek_v32, kimi_k2, glm_moe_dsa, gpt_oss \
+         and llama"
     );
     assert_eq!(error(&json("qwen3_moe", "")).unwrap(), "head_dim: missing, which qwen3_moe needs");
     assert_eq!(

@@ -117,7 +117,6 @@ impl Blueprint {
             "qwen3moe" => draft.qwen3()?,
             "deepseek2" => draft.deepseek()?,
             "gpt-oss" => draft.gpt_oss()?,
-            _ if config.model_type == "mixtral" => draft.mixtral()?,
             _ => draft.llama()?,
         };
         Ok(Blueprint {

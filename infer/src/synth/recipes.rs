@@ -77,23 +77,6 @@ impl Draft<'_> {
         Ok(Some(routing))
     }
 
-    pub(super) fn mixtral(&mut self) -> Result<Option<Routing>, ShapeError> {
-        let config = self.config;
-        let dim = config.hidden_size;
-        let head = config.head_dim.unwrap_or(dim / config.num_attention_heads);
-        let width = config.need("intermediate_size", config.intermediate_size)?;
-        self.head_keys(head)?;
-        self.key("rope.dimension_count", head);
-        self.key("feed_forward_length", width);
-        let routing = self.routing(width, 0)?;
-        for layer in 0..config.num_hidden_layers {
-            self.attention(layer, head, false)?;
-            self.vector(layer, "ffn_norm.weight", &[dim], 1.0);
-            self.experts(layer, &routing, width);
-        }
-        Ok(Some(routing))
-    }
-
     /// Attention to latents; the first layers are dense.
     pub(super) fn deepseek(&mut self) -> Result<Option<Routing>, ShapeError> {
         let config = self.config;
@@ -188,7 +171,7 @@ impl Draft<'_> {
         Ok(Some(routing))
     }
 
-    /// Dense: its matrices may share their bytes as the experts of others may.
+    /// Dense, or with experts (Mixtral). The matrices of a dense one may share their bytes as the experts of others may.
     pub(super) fn llama(&mut self) -> Result<Option<Routing>, ShapeError> {
         let config = self.config;
         let dim = config.hidden_size;
@@ -197,15 +180,21 @@ impl Draft<'_> {
         self.head_keys(head)?;
         self.key("rope.dimension_count", head);
         self.key("feed_forward_length", width);
+        let routing = if config.model_type == "mixtral" { Some(self.routing(width, 0)?) } else { None };
         let first = self.tensors.len();
         for layer in 0..config.num_hidden_layers {
             self.attention(layer, head, false)?;
             self.vector(layer, "ffn_norm.weight", &[dim], 1.0);
-            self.dense(layer, "", width);
+            match &routing {
+                Some(routing) => self.experts(layer, routing, width),
+                None => self.dense(layer, "", width),
+            }
         }
-        for tensor in &mut self.tensors[first..] {
-            tensor.shared = matches!(tensor.content, Content::Random(_));
+        if routing.is_none() {
+            for tensor in &mut self.tensors[first..] {
+                tensor.shared = matches!(tensor.content, Content::Random(_));
+            }
         }
-        Ok(None)
+        Ok(routing)
     }
 }

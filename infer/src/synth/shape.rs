@@ -111,4 +111,24 @@ mod tests {
             assert!(expected.contains(&ratio), "{name}: {ratio}");
         }
     }
+
+    #[test]
+    fn kinds_that_are_like_others_have_the_size_that_their_names_say() {
+        let mixtral = r#"{ "model_type": "mixtral", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 32000, "rms_norm_eps": 1e-5,
+            "max_position_embeddings": 32768, "num_local_experts": 8, "num_experts_per_tok": 2 }"#;
+        let kimi = r#"{ "model_type": "kimi_k2", "hidden_size": 7168, "num_hidden_layers": 61, "num_attention_heads": 64,
+            "num_key_value_heads": 64, "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+            "v_head_dim": 128, "intermediate_size": 18432, "moe_intermediate_size": 2048, "n_routed_experts": 384,
+            "num_experts_per_tok": 8, "n_shared_experts": 1, "first_k_dense_replace": 1, "vocab_size": 163840,
+            "rms_norm_eps": 1e-6, "max_position_embeddings": 131072 }"#;
+        for (json, billions, chosen) in [(mixtral, 46.7, 2), (kimi, 1026.0, 8)] {
+            let config = Config::from_json(json).unwrap();
+            let map = describe(&config, Quant::Plain(TensorType::F16), &config.model_type).unwrap();
+            let (dense, experts) = map.dense_and_expert_bytes();
+            let weights = (dense + experts) as f64 / 2.0 + (config.vocab_size * config.hidden_size) as f64;
+            assert!((weights / 1e9 / billions - 1.0).abs() < 0.01, "{}: {weights:e}", config.model_type);
+            assert!(map.decoder.experts().all(|e| e.router.chosen == chosen));
+        }
+    }
 }
