@@ -28,7 +28,7 @@ fn a_broken_figure_is_named_with_its_line() {
         ("{ value = 5, high = 4, grade = \"spec\", source = \"s\" }", "low <= value <= high does not hold: 5, 5, 4"),
         ("{ value = nan, grade = \"spec\", source = \"s\" }", "value, low and high must be finite"),
         ("{ value = 5, high = inf, grade = \"spec\", source = \"s\" }", "value, low and high must be finite"),
-        ("{ value = 5, low = -1, grade = \"spec\", source = \"s\" }", "low is -1 and must be above 0"),
+        ("{ value = 5, low = -1, grade = \"spec\", source = \"s\" }", "low is -1 and must be 0.001 or more"),
         ("{ value = 5, grade = \"spec\", source = \" \" }", "source is empty"),
         ("{ value = 5, grade = \"spec\" }", "missing field `source`"),
         (
