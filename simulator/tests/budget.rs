@@ -178,8 +178,8 @@ fn a_mistake_is_named_with_line_column_and_field() {
     );
     assert_eq!(
         with(&format!("{require}dvice = \"d\"")),
-        "ci/forebay.toml:6:1: a case has no field 'dvice'; there are context, depth, device, engine, experts-chosen, \
-         kv-type, lookahead, model, page, policy, prompt, quant, ram, recall, routing, seed, tokens; and a budget has \
+        "ci/forebay.toml:6:1: a case has no field 'dvice'; there are cache, context, depth, device, engine, experts-chosen, \
+         kv-type, lookahead, model, page, policy, prompt, quant, ram, recall, routing, seed, tokens, window; and a budget has \
          name, require, judge and allow_regression beside them"
     );
 }
