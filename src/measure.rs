@@ -244,7 +244,8 @@ pub fn flash_rate(
     clock: &impl Clock,
 ) -> Result<f64, MeasureError> {
     let Options { depth, backend, .. } = *options;
-    let probe = Probe { read_len: read_len as u32, depth, backend, bytes, run_in: bytes / 2 };
+    let run_in = bytes / 2;
+    let probe = Probe { read_len: read_len as u32, depth, backend, bytes, run_in, at_most: Nanos(u64::MAX) };
     Ok(measure_read_rate(files, &probe, clock)?.bytes_per_s)
 }
 

@@ -22,6 +22,8 @@ pub struct Probe {
     /// About how many bytes to read before that, without measuring: a flash that has rested gives more than it can keep up (caches,
     /// throttles that save up credit).
     pub run_in: u64,
+    /// Either part ends after this time, however much it has read: slow flash is given up early.
+    pub at_most: Nanos,
 }
 
 /// What was measured.
@@ -78,13 +80,14 @@ pub fn measure_read_rate(files: &[PathBuf], probe: &Probe, clock: &impl Clock) -
     let reads = (probe.bytes / u64::from(read_len)).max(1);
     let run_in = probe.run_in / u64::from(read_len);
     let (frames, _) = window.into_frames();
-    let run = Run { places, read_len, reads, run_in, clock, in_flight: vec![Flight::default(); frames.len()] };
+    let in_flight = vec![Flight::default(); frames.len()];
+    let run = Run { places, read_len, reads, run_in, at_most: probe.at_most, clock, in_flight };
     let (time, latencies) = run.drive(&mut storage, frames).map_err(|(flight, source)| ProbeError::Read {
         file: files[flight.file.index()].clone(),
         offset: flight.offset,
         source,
     })?;
-    let bytes = reads * u64::from(read_len);
+    let bytes = latencies.count() * u64::from(read_len);
     let bytes_per_s = bytes as f64 / time.max(Nanos(1)).as_secs_f64();
     Ok(ReadRate { bytes_per_s, latency: latencies.percentile(50.0), latencies, bytes, time, choice })
 }
@@ -153,13 +156,14 @@ struct Run<'a, C: Clock> {
     reads: u64,
     /// Reads before those.
     run_in: u64,
+    at_most: Nanos,
     clock: &'a C,
     /// By frame.
     in_flight: Vec<Flight>,
 }
 
 impl<C: Clock> Run<'_, C> {
-    /// Keeps every frame in flight until all reads are done.
+    /// Keeps every frame in flight: through the run-in, and then until what is to be measured is over. Returns how long that took.
     fn drive(
         mut self,
         storage: &mut impl Storage,
@@ -168,9 +172,9 @@ impl<C: Clock> Run<'_, C> {
         let mut latencies = Histogram::default();
         let mut done: Vec<Done> = Vec::with_capacity(frames.len());
         let (mut next, mut ended, mut start) = (0, 0, self.clock.now());
-        while latencies.count() < self.reads {
-            while next < self.run_in + self.reads
-                && storage.in_flight() < storage.depth()
+        let mut running_in = self.run_in > 0;
+        let time = loop {
+            while storage.in_flight() < storage.depth()
                 && let Some(frame) = frames.pop()
             {
                 storage.submit(self.read(next, frame));
@@ -183,14 +187,22 @@ impl<C: Clock> Run<'_, C> {
                 result.map_err(|fault| (flight, fault))?;
                 frames.push(frame);
                 ended += 1;
-                if ended > self.run_in {
+                if !running_in && latencies.count() < self.reads {
                     latencies.record(now - flight.since);
-                } else if ended == self.run_in {
-                    start = now;
                 }
             }
+            let late = now - start >= self.at_most;
+            if running_in && (late || ended >= self.run_in) {
+                (running_in, start) = (false, now);
+            } else if !running_in && (late || latencies.count() == self.reads) {
+                break now - start;
+            }
+        };
+        while storage.in_flight() > 0 {
+            storage.reap(Wait::One, &mut done);
+            done.clear();
         }
-        Ok((self.clock.now() - start, latencies))
+        Ok((time, latencies))
     }
 
     fn read(&mut self, i: u64, frame: Frame) -> Read {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forebay_pager::{Probe, SystemClock, measure_read_rate};
+use forebay_pager::{Nanos, Probe, SystemClock, measure_read_rate};
 use forebay_simulator::fit::{Pattern, Point};
 use forebay_simulator::flash::ThermalState;
 use tempfile::NamedTempFile;
@@ -22,11 +22,11 @@ const DEPTHS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 const MADE: u64 = 1 << 30;
 /// The least that a file must have.
 const LEAST: u64 = 64 << 20;
-/// Reads of a point, and the bytes that it reads at least and at most.
-const READS: u64 = 3072;
-const BYTES: std::ops::RangeInclusive<u64> = 8 << 20..=256 << 20;
-
-/// Bytes that are read before each point, without measuring, as far as its reads are that long.
+/// What a point reads at most, and for how long. Some flash comes in bursts (throttles, caches that are filled behind one's back): a
+/// point has to see several.
+const BYTES: u64 = 2 << 30;
+const TIME: Nanos = Nanos(600_000_000);
+/// Bytes that are read before each point, without measuring.
 const RUN_IN: u64 = 160 << 20;
 
 /// What is read.
@@ -83,10 +83,8 @@ pub(super) fn sweep(path: &Path, options: &Options, mut progress: impl FnMut(f64
     let _awake = Awake::new(options.threads.get() - 1);
     for round in 0..options.rounds {
         for (i, &(size, depth)) in grid.iter().enumerate() {
-            let bytes = (READS * u64::from(size)).clamp(*BYTES.start(), *BYTES.end());
-            // Short reads at a low depth are slower than any credit.
-            let run_in = RUN_IN.min(READS * u64::from(size));
-            let probe = Probe { read_len: size, depth, backend: options.backend, bytes, run_in };
+            let backend = options.backend;
+            let probe = Probe { read_len: size, depth, backend, bytes: BYTES, run_in: RUN_IN, at_most: TIME };
             rates[i].push(measure_read_rate(&[path.to_owned()], &probe, &clock)?.bytes_per_s);
             progress((round as f64 + i as f64 / grid.len() as f64) / f64::from(options.rounds));
         }

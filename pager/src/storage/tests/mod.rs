@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::file::SourceFile;
 use super::*;
 use crate::testing::ManualClock;
-use crate::{Class, Load, PageId, PageSpec, Pager, SystemClock, Window};
+use crate::{Class, Load, Nanos, PageId, PageSpec, Pager, SystemClock, Window};
 
 const BACKENDS: [Backend; 3] = [Backend::Uring, Backend::Pread, Backend::Mmap];
 const FRAME: usize = 16 * ALIGN;
@@ -249,7 +249,8 @@ fn a_folder_and_a_missing_file_are_errors_that_name_it() {
 fn the_read_rate_is_measured_through_any_backend() {
     on_each_file_system(|paths, _| {
         for backend in BACKENDS {
-            let probe = crate::Probe { read_len: 30_000, depth: 3, backend, bytes: 3 << 20, run_in: 1 << 20 };
+            let at_most = Nanos(u64::MAX);
+            let probe = crate::Probe { read_len: 30_000, depth: 3, backend, bytes: 3 << 20, run_in: 1 << 20, at_most };
             match crate::measure_read_rate(paths, &probe, &SystemClock::new()) {
                 Ok(rate) => {
                     assert_eq!((rate.bytes, rate.latencies.count()), (96 * 32_768, 96));
@@ -259,7 +260,11 @@ fn the_read_rate_is_measured_through_any_backend() {
                 Err(error) => panic!("{error}"),
             }
         }
-        let probe = crate::Probe { read_len: 2 << 20, depth: 3, backend: Backend::Pread, bytes: 1, run_in: 0 };
+        // Without any time each part ends with what comes first.
+        let (backend, at_most) = (Backend::Pread, Nanos::ZERO);
+        let probe = crate::Probe { read_len: 4096, depth: 1, backend, bytes: 3 << 20, run_in: 1 << 20, at_most };
+        assert_eq!(crate::measure_read_rate(paths, &probe, &SystemClock::new()).unwrap().bytes, 4096);
+        let probe = crate::Probe { read_len: 2 << 20, depth: 3, backend, bytes: 1, run_in: 0, at_most };
         let error = crate::measure_read_rate(paths, &probe, &SystemClock::new()).unwrap_err();
         assert_eq!(error.to_string(), "no file is as long as one read of 2097152 bytes");
     });
