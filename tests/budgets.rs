@@ -64,6 +64,30 @@ fn a_broken_budget_file_is_no_missed_budget() {
 }
 
 #[test]
+fn capacity_and_core_of_a_device_are_fields_of_a_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let model = ["--model", "gpt-oss-120b", "--window", "2GiB", "-n", "4", "--json"];
+    let tokens_s = |device: &[&str]| {
+        let output = forebay(folder, &[&["simulate"], device, &model].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["figures"]["tok_s"]["nominal"].as_f64().unwrap()
+    };
+    let phone = ["--device", "iphone-17-pro-256gb"];
+    let own = tokens_s(&phone);
+    assert_eq!(tokens_s(&[&phone[..], &["--capacity", "256"]].concat()), own);
+    assert!(tokens_s(&[&phone[..], &["--capacity", "1024"]].concat()) > 1.3 * own);
+    assert_ne!(tokens_s(&[&phone[..], &["--core", "small"]].concat()), own);
+    let refuses = |args: &[&str], status, message: &str| {
+        fails(folder, &[&["simulate", "--device", "oneplus-15r"], &model[..], args].concat(), status, message);
+    };
+    refuses(&["--core", "medium"], 2, "unknown core 'medium'; there are big and small");
+    let several = "oneplus-15r comes with one only; there are several of iphone-17-pro-256gb, m2-mini-256gb";
+    refuses(&["--capacity", "512"], 2, &format!("capacity: {several}"));
+}
+
+#[test]
 fn a_sweep_has_a_row_for_each_cell_whatever_became_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use forebay_prefetch::{Lookahead, PolicyKind};
 use serde::{Deserialize, Serialize};
 
+use crate::flash::IssuingCore;
 use crate::size::Size;
 
 /// A model on a device, with settings.
@@ -14,6 +15,12 @@ use crate::size::Size;
 pub struct Case {
     /// A profile that comes with forebay, or the path of a TOML file.
     pub device: String,
+    /// The capacity of the device in GB (1e9 bytes), where it comes with several and not that of its profile is meant.
+    #[serde(default)]
+    pub capacity: Option<u32>,
+    /// The kind of core that asks for reads: `big` or `small`.
+    #[serde(default, with = "named")]
+    pub core: IssuingCore,
     /// A shape that comes with forebay, the path of a GGUF file, or the path of a `config.json`.
     pub model: String,
     /// How weights are stored, where the model does not say: `q4_k_m`, `q4_k`, `q4_0`, `q8_0`, `f16`, `mxfp4`; without it,
@@ -115,6 +122,8 @@ impl Case {
     pub fn new(device: impl Into<String>, model: impl Into<String>) -> Self {
         Case {
             device: device.into(),
+            capacity: None,
+            core: IssuingCore::default(),
             model: model.into(),
             quant: None,
             ram: None,
@@ -171,6 +180,9 @@ impl Case {
             format!("{depth} is not from 1 to {}", Self::MOST_DEPTH),
         )?;
         within("recall", (0.0..=1.0).contains(&recall), format!("{recall} is not from 0 to 1"))?;
+        if let Some(capacity) = self.capacity {
+            within("capacity", capacity > 0, format!("{capacity} GB is no capacity"))?;
+        }
         if let Some(page) = self.page {
             within("page", Self::PAGES.contains(&page.0), format!("{page} is not from 64KiB to 64MiB"))?;
         }
@@ -214,6 +226,7 @@ mod tests {
         assert_eq!(error(|c| c.prompt = u32::MAX), "prompt: 4294967295 is not from 1 to 1000000");
         assert_eq!(error(|c| c.depth = 0), "depth: 0 is not from 1 to 256");
         assert_eq!(error(|c| c.recall = f64::NAN), "recall: NaN is not from 0 to 1");
+        assert_eq!(error(|c| c.capacity = Some(0)), "capacity: 0 GB is no capacity");
         assert_eq!(error(|c| c.page = Some(Size(4096))), "page: 4KiB is not from 64KiB to 64MiB");
     }
 }

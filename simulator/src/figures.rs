@@ -89,15 +89,16 @@ impl FromStr for Metric {
     }
 }
 
-/// A figure as a device at the pessimistic edge of its profile gives it, as the profile's values do, and as the optimistic edge
-/// does. Not sorted by size: of a time the pessimistic figure is the largest, and shares go either way.
+/// A figure as the profile's values give it, and the worst and the best of what the profile gives at its values and at the two
+/// edges. Of a time the worst is the largest. Shares may go either way: a faster flash is less busy, and a device at its pessimistic
+/// edge may be the one that stalls least.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Band {
-    /// At the pessimistic edge.
+    /// At the pessimistic edge, or where else it is worst.
     pub worst: f64,
     /// At the profile's values.
     pub nominal: f64,
-    /// At the optimistic edge.
+    /// At the optimistic edge, or where else it is best.
     pub best: f64,
 }
 
@@ -108,8 +109,12 @@ pub struct Figures([Band; Metric::ALL.len()]);
 impl Figures {
     /// Figures out of those of the three edges: the pessimistic one, the nominal one, the optimistic one.
     pub fn new(edges: [impl Fn(Metric) -> f64; 3]) -> Self {
-        let [worst, nominal, best] = edges;
-        Figures(Metric::ALL.map(|m| Band { worst: worst(m), nominal: nominal(m), best: best(m) }))
+        Figures(Metric::ALL.map(|metric| {
+            let at @ [_, nominal, _] = edges.each_ref().map(|edge| edge(metric));
+            let (least, most) = (at.into_iter().fold(nominal, f64::min), at.into_iter().fold(nominal, f64::max));
+            let (worst, best) = if metric.more_is_better() { (least, most) } else { (most, least) };
+            Band { worst, nominal, best }
+        }))
     }
 
     /// The band of one figure.
@@ -127,6 +132,14 @@ impl Serialize for Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_band_goes_from_the_worst_to_the_best() {
+        let figures = Figures::new([2.0, 1.0, 3.0].map(|x| move |_| x));
+        let band = |metric| figures.band(metric);
+        assert_eq!(band(Metric::FlashBusy), Band { worst: 1.0, nominal: 1.0, best: 3.0 });
+        assert_eq!(band(Metric::Stall), Band { worst: 3.0, nominal: 1.0, best: 1.0 });
+    }
 
     #[test]
     fn figures_go_by_their_names() {

@@ -149,6 +149,10 @@ mod tests {
         assert_eq!(set("ram", "4096").unwrap().number(), Some(4096.0));
         assert_eq!(set("experts_chosen", "6").unwrap(), Setting::new("experts-chosen", json!(6)).unwrap());
         assert_eq!(set("device", "4").unwrap().number(), None, "a device that has this name");
+        assert_eq!(
+            (set("core", "small").unwrap().to_string(), set("capacity", "512").unwrap().number()),
+            ("small".into(), Some(512.0))
+        );
         assert_eq!(set("recall", "0.5").unwrap().number(), Some(0.5));
         assert_eq!(
             (set("engine", "serial").unwrap().to_string(), set("cache", "1g").unwrap().to_string()),
@@ -160,11 +164,13 @@ mod tests {
     fn what_is_no_value_says_why() {
         let error = |field: &str, text: &str| Setting::from_text(field, text).unwrap_err().to_string();
         assert_eq!(error("policy", "fifo"), "unknown policy 'fifo'; there are forecast, lru, lfu and clock");
+        assert_eq!(error("core", "medium"), "unknown core 'medium'; there are big and small");
         assert_eq!(error("ram", "6X"), "'6X' is no size; write 512MiB, 1.5G or a number of bytes");
         assert_eq!(error("depth", "70000"), "invalid value: integer `70000`, expected u16");
         assert_eq!(error("depth", "deep"), "invalid type: string \"deep\", expected u16");
         assert!(
-            error("rams", "6").starts_with("a case has no field 'rams'; there are cache, context, depth, device, ")
+            error("rams", "6")
+                .starts_with("a case has no field 'rams'; there are cache, capacity, context, core, depth, device, ")
         );
     }
 

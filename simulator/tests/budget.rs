@@ -178,7 +178,7 @@ fn a_mistake_is_named_with_line_column_and_field() {
     );
     assert_eq!(
         with(&format!("{require}dvice = \"d\"")),
-        "ci/forebay.toml:6:1: a case has no field 'dvice'; there are cache, context, depth, device, engine, experts-chosen, \
+        "ci/forebay.toml:6:1: a case has no field 'dvice'; there are cache, capacity, context, core, depth, device, engine, experts-chosen, \
          kv-type, lookahead, model, page, policy, prompt, quant, ram, recall, routing, seed, tokens, window; and a budget has \
          name, require, judge and allow_regression beside them"
     );

@@ -9,6 +9,7 @@ use forebay_infer::kernels::{Isa, KvType};
 use forebay_pager::Backend;
 use forebay_prefetch::experts::ExpertPolicyKind;
 use forebay_prefetch::{Lookahead, PolicyKind};
+use forebay_simulator::flash::IssuingCore;
 use forebay_simulator::settings::Setting;
 use forebay_simulator::size::{NoSize, Size};
 use forebay_simulator::sweep::Axis;
@@ -120,6 +121,12 @@ pub(crate) struct DeviceArgs {
     /// have brought it, unless this machine's flash is slower.
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<String>,
+    /// The capacity of the device in GB, where it comes with several [default: that of the profile].
+    #[arg(long, value_name = "GB", requires = "device", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) capacity: Option<u32>,
+    /// The kind of core that asks for reads, big or small: a small one is slower than the commands of a phone's flash.
+    #[arg(long, default_value_t, value_name = "KIND", requires = "device")]
+    pub(crate) core: IssuingCore,
     /// Let virtual time pass instead, for reads and for compute, as on the device: the text is real, and all times told are the
     /// device's.
     #[arg(long, requires = "device")]
@@ -424,6 +431,12 @@ pub(crate) struct CaseArgs {
     /// The device: one that `forebay devices` lists, or the path of a profile.
     #[arg(long, value_name = "NAME")]
     pub(crate) device: String,
+    /// The capacity of the device in GB, where it comes with several [default: that of the profile].
+    #[arg(long, value_name = "GB")]
+    pub(crate) capacity: Option<u32>,
+    /// The kind of core that asks for reads, big or small: a small one is slower than the commands of a phone's flash.
+    #[arg(long, default_value_t, value_name = "KIND")]
+    pub(crate) core: IssuingCore,
     /// The model: a shape as for `forebay synth`, a GGUF file (its header is enough), or a config.json.
     #[arg(long, value_name = "NAME")]
     pub(crate) model: String,
@@ -488,7 +501,8 @@ Figures, each as worst .. nominal .. best:\n  \
   worst        every figure of the profile at its pessimistic edge, and a device that is warm when the run begins\n  \
   nominal      the profile's values, and a device at rest\n  \
   best         every figure at its optimistic edge\n  \
-Shares are not sorted by that: on a slower flash compute waits for more of the time, and works for less. Until it slows down is counted \
+Where the profile's values, or the other edge, give less than the pessimistic edge, that is the worst, and so for the best: a slow device \
+may stall least, as its compute is slow, too. Until it slows down is counted \
 from rest, at the mean load of decoding.\n\
 The pager, the scheduler and the policies are those of a real run. What stands behind a figure of a profile, and how sure it is: \
 `forebay devices NAME`.";
@@ -616,8 +630,8 @@ The file:
   judge = \"worst\"           # the edge of each figure's band that is judged: worst (default), nominal or best
   allow_regression = \"5%\"  # how much worse than in the baseline a required figure may be; without it, any
 
-Fields of a case: device, model, quant, ram, tokens, prompt, context, kv-type, depth, page, experts-chosen, routing, recall, policy, \
-lookahead, engine, seed. Devices that end in .toml, models in .gguf or .json, and routing traces are files beside the budget file.
+Fields of a case: device, capacity, core, model, quant, ram, tokens, prompt, context, kv-type, depth, page, experts-chosen, routing, \
+recall, policy, lookahead, engine, seed. Devices that end in .toml, models in .gguf or .json, and routing traces are files beside the budget file.
 
 Figures that can be required, with >=, <=, > or <: tok_s, ttft_s, gb_per_token, stall, compute, flash_busy, hit_rate (0 to 1, or \
 percent), peak_ram (a size), j_per_token, throttle_s (inf: never).

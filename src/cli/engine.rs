@@ -10,7 +10,7 @@ use forebay::infer::open::{Loaded, OpenError, Options, divide};
 use forebay::machine;
 use forebay::pager::Choice;
 use forebay::prefetch::SchedulerOptions;
-use forebay::simulate::profile;
+use forebay::simulate::{has_capacities, profile};
 use forebay::simulator::profile::Edge;
 
 use super::args::{DeviceArgs, EngineArgs};
@@ -85,7 +85,13 @@ impl DeviceArgs {
     /// The flash that is asked for.
     pub(crate) fn on(&self) -> Result<On, Failure> {
         let Some(name) = &self.device else { return Ok(On::This) };
-        let device = Box::new(profile(name)?.at(Edge::Nominal));
+        let profile = profile(name)?;
+        let mut device = Box::new(profile.at(Edge::Nominal));
+        device.flash = device.flash.driven_from(self.core);
+        if let Some(gb) = self.capacity {
+            has_capacities(&profile)?;
+            device.flash = device.flash.of_capacity(gb);
+        }
         Ok(if self.r#virtual { On::Virtual(device) } else { On::Paced(device) })
     }
 }

@@ -13,6 +13,8 @@ impl CaseArgs {
     /// The case that the words are for.
     pub(crate) fn case(self) -> Case {
         Case {
+            capacity: self.capacity,
+            core: self.core,
             quant: self.quant,
             ram: self.ram,
             window: self.window,

@@ -158,6 +158,19 @@ pub fn profile(name: &str) -> Result<Profile, SimulateError> {
     Ok(Profile::parse(&read(path)?, name)?)
 }
 
+/// Whether a capacity can be said of a device.
+///
+/// # Errors
+/// When its profile knows one only.
+pub fn has_capacities(profile: &Profile) -> Result<(), SimulateError> {
+    if !profile.tiers.is_empty() {
+        return Ok(());
+    }
+    let with: Vec<_> = Profile::all().into_iter().filter(|p| !p.tiers.is_empty()).map(|p| p.name).collect();
+    let problem = format!("{} comes with one only; there are several of {}", profile.name, with.join(", "));
+    Err(SimulateError::Setting { field: "capacity", problem })
+}
+
 #[expect(clippy::disallowed_methods, reason = "profiles and shapes are files that the user names")]
 fn read(path: &Path) -> Result<String, SimulateError> {
     std::fs::read_to_string(path).map_err(|source| SimulateError::Read { path: path.to_owned(), source })
@@ -171,6 +184,7 @@ impl Prepared {
     pub fn new(case: &Case) -> Result<Self, SimulateError> {
         case.check()?;
         let profile = profile(&case.device)?;
+        case.capacity.map_or(Ok(()), |_| has_capacities(&profile))?;
         let kv: KvType = setting("kv-type", &case.kv_type)?;
         let map = model::describe(&case.model, case.quant.as_deref())?;
         let mut workload = workload(&map, kv)?;
@@ -258,7 +272,8 @@ impl Prepared {
     fn flash(&self, start: ThermalState, other_watts: f64) -> FlashOptions {
         let (dense, experts) = self.map.dense_and_expert_bytes();
         let range_bytes = Some(dense + experts);
-        FlashOptions { seed: self.case.seed, start, other_watts, range_bytes, ..FlashOptions::default() }
+        let Case { seed, core, capacity: capacity_gb, .. } = self.case;
+        FlashOptions { seed, start, core, range_bytes, capacity_gb, other_watts, ..FlashOptions::default() }
     }
 
     /// Runs the case at one edge of its device; there is no [`Run`] of another engine.

@@ -21,8 +21,9 @@ use std::collections::BTreeSet;
 /// Simulations of a whole sweep that a fit may use, where its caller has no reason for others.
 pub const EVALUATIONS: usize = 500;
 
-/// What a step of a factor of e away from the start costs, as relative error.
-const PRIOR: f64 = 0.01;
+/// What a step of a factor of e away from the start costs, as the relative error of one point: the more points there are, the less
+/// it counts. Errors of 2 % and figures that are known to a fifth before are weighed against each other so.
+const PRIOR: f64 = 0.25;
 
 /// What it costs to be slower than a measurement, where being faster costs the rest of 2. Other work in a device only ever
 /// slows a measurement down, so of two that differ the faster one tells more.
@@ -97,8 +98,8 @@ pub fn fit(start: &FlashProfile, points: &[Point], free: &[Parameter], evaluatio
     let objective = |x: &[f64]| {
         let cost = |c: &Comparison| if c.error() < 0.0 { -c.error() * TOO_SLOW } else { c.error() * (2.0 - TOO_SLOW) };
         let errors = compare(&at(x), points);
-        let mean = errors.points.iter().map(cost).sum::<f64>() / points.len() as f64;
-        mean + PRIOR * x.iter().map(|x| x * x).sum::<f64>()
+        let prior = PRIOR * x.iter().map(|x| x * x).sum::<f64>();
+        (errors.points.iter().map(cost).sum::<f64>() + prior) / points.len() as f64
     };
     let (best, _) = simplex::minimize(&vec![0.0; free.len()], 0.1, evaluations, objective);
     at(&best)

@@ -2,7 +2,7 @@
 
 use super::Request;
 use super::chance::{Chance, mix};
-use super::options::{FlashOptions, IssuingCore};
+use super::options::FlashOptions;
 use super::parameters::FlashProfile;
 use forebay_pager::Nanos;
 
@@ -33,17 +33,13 @@ pub(super) struct Commands {
 impl Commands {
     pub(super) fn new(profile: &FlashProfile, options: &FlashOptions) -> Commands {
         let tail = &profile.tail;
-        let core = match options.core {
-            IssuingCore::Big => 1.0,
-            IssuingCore::Small => profile.small_core_share,
-        };
         let map = options.range_bytes.map_or(1.0, |range| profile.map.times(range as f64));
         let mean = profile.latency_s * 1e9;
         Commands {
             chance: Chance::new(options.seed, 2),
             taken: Nanos::ZERO,
             units: vec![Nanos::ZERO; profile.units.max(1) as usize],
-            command_ns: 1e9 * map / (profile.commands_s * core),
+            command_ns: 1e9 * map / profile.commands_s,
             latency_ns: [mean * (1.0 - tail.share * tail.times) / (1.0 - tail.share), mean * tail.times],
             sense_ns: profile.sense_s * 1e9,
             sense_bytes: profile.sense_bytes,

@@ -129,12 +129,9 @@ struct Moving {
 impl Flash {
     /// An idle device at time zero.
     pub fn new(profile: &FlashProfile, options: FlashOptions) -> Flash {
-        let mut profile = profile.clone();
+        let mut profile = profile.clone().driven_from(options.core);
         if let Some(gb) = options.capacity_gb {
-            let tier = profile.tiers.iter().filter(|t| t.capacity_gb <= gb).max_by_key(|t| t.capacity_gb);
-            let times = tier.map_or(1.0, |t| t.rate_times);
-            profile.link_bytes_s *= times;
-            profile.stream_bytes_s *= times;
+            profile = profile.of_capacity(gb);
         }
         Flash {
             faults: options.faults,

@@ -1,5 +1,8 @@
 //! What differs from one run on a device to the next.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// Everything about a run that is not the device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlashOptions {
@@ -68,6 +71,27 @@ pub enum IssuingCore {
     Big,
     /// One that is slower than the device's commands.
     Small,
+}
+
+impl fmt::Display for IssuingCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            IssuingCore::Big => "big",
+            IssuingCore::Small => "small",
+        })
+    }
+}
+
+impl FromStr for IssuingCore {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "big" => Ok(IssuingCore::Big),
+            "small" => Ok(IssuingCore::Small),
+            _ => Err(format!("unknown core '{name}'; there are big and small")),
+        }
+    }
 }
 
 /// The three steps of derating.

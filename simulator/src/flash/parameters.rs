@@ -1,5 +1,7 @@
 //! What is known of a flash device, as plain numbers.
 
+use super::options::IssuingCore;
+
 /// Flash and its controller, in SI units. A profile at one edge of its bands gives one
 /// ([`Profile::at`](crate::profile::Profile::at)).
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,25 @@ pub struct FlashProfile {
     pub tiers: Vec<Tier>,
     /// Energy to move a byte, in joules; all of it becomes heat.
     pub joules_byte: f64,
+}
+
+impl FlashProfile {
+    /// The same device with so many GB (1e9 bytes): with the rates of the largest tier that it reaches, or its own below all of them.
+    pub fn of_capacity(mut self, gb: u32) -> FlashProfile {
+        let tier = self.tiers.iter().filter(|t| t.capacity_gb <= gb).max_by_key(|t| t.capacity_gb);
+        let times = tier.map_or(1.0, |t| t.rate_times);
+        self.link_bytes_s *= times;
+        self.stream_bytes_s *= times;
+        self
+    }
+
+    /// The same device when its commands come from such a core.
+    pub fn driven_from(mut self, core: IssuingCore) -> FlashProfile {
+        if core == IssuingCore::Small {
+            self.commands_s *= self.small_core_share;
+        }
+        self
+    }
 }
 
 /// A share of reads has a latency that is a multiple of the others'. The mean over all is the profile's latency.

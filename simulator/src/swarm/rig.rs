@@ -13,7 +13,7 @@ use forebay_prefetch::{Choice, Chosen, Lookahead, Pass, Scheduler, SchedulerErro
 use super::audit::{Audit, ensure};
 use super::bytes::{Places, first_wrong};
 use super::dice::Dice;
-use super::scenario::{Broken, Routing, Scenario};
+use super::scenario::{Routing, Scenario};
 use super::witness::{Came, Ledger, Passing, Witness};
 use super::{Outcome, Violation};
 use crate::clock::VirtualClock;
@@ -124,7 +124,7 @@ impl<'a> Rig<'a> {
             self.tries(number, &[token(prompt.len() + i)], true)?;
             number += 1;
         }
-        self.mend();
+        self.ledger.borrow_mut().broken = None;
         self.tries(usize::MAX, &[token(0)], true)?;
         let pager = self.scheduler.pager();
         let journal = pager.journal().expect("one is kept");
@@ -144,15 +144,10 @@ impl<'a> Rig<'a> {
         })
     }
 
-    fn mend(&mut self) {
-        self.ledger.borrow_mut().broken = None;
-    }
-
     /// One pass, until it ends well.
     fn tries(&mut self, number: usize, tokens: &[u32], with_logits: bool) -> Result<(), Violation> {
-        let mut broken = self.scenario.broken.clone().filter(|broken| number >= broken.from_pass);
-        if number == self.scenario.broken.as_ref().map_or(usize::MAX, |broken| broken.from_pass) {
-            self.ledger.borrow_mut().broken = broken.clone();
+        if let Some(broken) = self.scenario.broken.as_ref().filter(|broken| number == broken.from_pass) {
+            self.ledger.borrow_mut().broken = Some(broken.clone());
         }
         self.given_up = 0;
         for _ in 0..PASS_TRIES {
@@ -181,13 +176,7 @@ impl<'a> Rig<'a> {
                 Err(Stop::Error(error)) => {
                     self.outcome.errors += 1;
                     self.judge(&error)?;
-                    if let Some(Broken { tries, .. }) = &mut broken {
-                        *tries -= 1;
-                        if *tries == 0 {
-                            self.mend();
-                            broken = None;
-                        }
-                    }
+                    self.ledger.borrow_mut().pass_failed();
                 }
             }
         }
@@ -514,10 +503,12 @@ fn longest_read(scenario: &Scenario) -> f64 {
     let (device, faults) = (&scenario.profile, scenario.flash.faults);
     let slowest = device.depth.floor * device.heat.hot_share.min(device.heat.warm_share);
     let len = scenario.layout.frame_len.max(scenario.scratch.max_len + 2 * ALIGN as usize) as f64;
-    let commands = (len / device.transfer_bytes as f64 + 1.0) * 8.0 * device.map.miss_times
-        / (device.commands_s * device.small_core_share * device.depth.floor);
+    let transfers = len / device.transfer_bytes as f64 + 1.0;
+    let commands =
+        transfers * 8.0 * device.map.miss_times / (device.commands_s * device.small_core_share * device.depth.floor);
     let others = 1.0 - device.background.burst_share;
-    let moved = len / (device.stream_bytes_s.min(device.link_bytes_s * others / scenario.depth as f64) * slowest);
+    let work = len + transfers * device.turnaround_s * device.link_bytes_s;
+    let moved = work / (device.stream_bytes_s.min(device.link_bytes_s * others / scenario.depth as f64) * slowest);
     let once = device.latency_s * device.tail.times + device.sense_s * scenario.depth as f64 + commands + moved;
     // Short reads are gone on with: a run of thirty is less likely than one in a thousand million.
     (once * scenario.depth as f64 + faults.delay_s + scenario.request.as_secs_f64()) * f64::from(30 + TRIES)

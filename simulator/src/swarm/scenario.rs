@@ -72,7 +72,7 @@ pub struct Broken {
     pub bytes: Range<u64>,
     /// The first pass in which they fail.
     pub from_pass: usize,
-    /// How often a pass fails before it is mended.
+    /// How often passes fail, all together, before it is mended.
     pub tries: usize,
     /// The file has become shorter; else the device reports an error.
     pub shrunk: bool,
@@ -260,10 +260,10 @@ fn profile(dice: &mut Dice) -> FlashProfile {
         latency_s,
         commands_s: dice.scale(500.0, 2e6),
         transfer_bytes: 4096 << dice.within(0..=9),
-        turnaround_s: 1e-6,
+        turnaround_s: dice.maybe(0.5, |dice| dice.scale(1e-8, 1e-4)),
         units: dice.within(1..=64) as u32,
         sense_s: latency_s * dice.uniform(),
-        sense_bytes: 16384.0,
+        sense_bytes: dice.scale(4096.0, 65536.0),
         jitter: dice.maybe(0.7, Dice::uniform),
         tail: Tail { share: dice.maybe(0.7, |dice| dice.between(0.0, 0.9 / times)), times },
         depth: UsefulDepth {

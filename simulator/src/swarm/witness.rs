@@ -126,6 +126,17 @@ impl Ledger {
         };
     }
 
+    /// A pass has failed: what is broken is mended after so many, in whichever passes they were. One that failed may succeed at its
+    /// next try with the place still broken, when routers choose other experts then.
+    pub(super) fn pass_failed(&mut self) {
+        if let Some(broken) = &mut self.broken {
+            broken.tries -= 1;
+            if broken.tries == 0 {
+                self.broken = None;
+            }
+        }
+    }
+
     /// A pass begins, which may have so many reads.
     pub(super) fn begin_pass(&mut self, reads_most: usize) {
         self.failed_pages.clear();

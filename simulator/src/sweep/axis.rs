@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(error("ram="), "'ram=' is no axis; write FIELD=VALUE,VALUE or FIELD=FIRST..LAST:STEP");
         assert_eq!(error("ram=2GiB,,4GiB"), "axis ram: '' is no size; write 512MiB, 1.5G or a number of bytes");
         assert_eq!(error("ram=4GiB,4096MiB"), "axis ram: '4GiB' comes twice");
-        assert!(error("rom=1").starts_with("axis rom: a case has no field 'rom'; there are cache, context, "));
+        assert!(error("rom=1").starts_with("axis rom: a case has no field 'rom'; there are cache, capacity, "));
         for range in [
             "ram=2GiB..4GiB",
             "ram=4GiB..2GiB:1GiB",
