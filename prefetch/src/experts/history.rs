@@ -21,7 +21,7 @@ pub(super) struct History {
     grid: ExpertGrid,
     /// 64-bit words per layer.
     words: usize,
-    /// For each remembered token, layer and expert, whether it was chosen. Token t is at row t mod [`TOKENS`].
+    /// For each layer, remembered token and expert, whether it was chosen. Token t is at row t mod [`TOKENS`].
     chosen: Vec<u64>,
     /// The first token of the present pass; those before it are complete.
     first: u64,
@@ -84,16 +84,17 @@ impl History {
         self.most = 0.0;
         self.likeness.fill(0.0);
         self.weight.fill(1.0);
-        let row = self.grid.layers * self.words;
         for token in self.tokens.saturating_sub(TOKENS)..self.tokens {
-            let at = self.at(self.first + token, 0);
-            self.chosen[at..at + row].fill(0);
+            for layer in 0..self.grid.layers {
+                let at = self.at(self.first + token, layer);
+                self.chosen[at..at + self.words].fill(0);
+            }
         }
     }
 
     /// Where the bits of a layer of a token begin.
     fn at(&self, token: u64, layer: usize) -> usize {
-        ((token % TOKENS) as usize * self.grid.layers + layer) * self.words
+        (layer * TOKENS as usize + (token % TOKENS) as usize) * self.words
     }
 
     /// The complete tokens that are still remembered: one row is the present token's.
