@@ -11,19 +11,25 @@ pub(super) const LANES: usize = 8;
 /// A number for each example.
 pub(super) type Lanes = [f32; LANES];
 
-/// A row of curvatures is as long as whole vectors are.
-const ROW: usize = 12;
+/// What `f` makes of each number. Unlike `array::map`, which compilers leave as calls, it becomes vectors.
+#[inline(always)]
+pub(super) fn lanes(of: &Lanes, f: impl Fn(f32) -> f32) -> Lanes {
+    let mut out = [0.0; LANES];
+    out.iter_mut().zip(of).for_each(|(out, x)| *out = f(*x));
+    out
+}
 
-/// `N` weights and what was learnt about how sure they are.
+/// `N` weights and what was learnt about how sure they are. Rows of curvatures are `ROW` long, with zeros behind `N`: whole
+/// vectors.
 #[derive(Debug)]
-pub(super) struct Regression<const N: usize> {
+pub(super) struct Regression<const N: usize, const ROW: usize> {
     weights: [f32; N],
-    /// Sum of the curvatures, symmetric; rows go on behind `N` with zeros.
+    /// Sum of the curvatures, symmetric.
     curvature: [[f32; ROW]; N],
     gradient: [f32; ROW],
 }
 
-impl<const N: usize> Regression<N> {
+impl<const N: usize, const ROW: usize> Regression<N, ROW> {
     /// Starts at `weights`, which are worth `confidence` (in units of curvature: one even-handed example is 1/4).
     pub(super) fn new(weights: [f32; N], confidence: f32) -> Self {
         const { assert!(N <= ROW) };
@@ -41,7 +47,7 @@ impl<const N: usize> Regression<N> {
         for (w, feature) in self.weights.iter().zip(features) {
             logits.iter_mut().zip(feature).for_each(|(logit, f)| *logit += w * f);
         }
-        logits.map(logistic)
+        lanes(&logits, logistic)
     }
 
     /// Notes as many examples as there are outcomes in `happened` for the next [`Regression::step`]; `probabilities` are those
@@ -51,15 +57,16 @@ impl<const N: usize> Regression<N> {
         for (i, feature) in features.iter().enumerate() {
             examples.iter_mut().zip(feature).for_each(|(example, f)| example[i] = *f);
         }
-        let weight = probabilities.map(|p| p * (1.0 - p));
+        let weight = lanes(probabilities, |p| p * (1.0 - p));
         for ((example, p), &happened) in examples.iter().zip(probabilities).zip(happened) {
             let error = p - f32::from(u8::from(happened));
             self.gradient.iter_mut().zip(example).for_each(|(sum, f)| *sum += error * f);
         }
         for (curvature, feature) in self.curvature.iter_mut().zip(features) {
             let mut row = *curvature;
-            for (((example, weight), f), _) in examples.iter().zip(weight).zip(feature).zip(happened) {
-                let scaled = weight * f;
+            let mut scaled = weight;
+            scaled.iter_mut().zip(feature).for_each(|(scaled, f)| *scaled *= f);
+            for ((example, scaled), _) in examples.iter().zip(scaled).zip(happened) {
                 row.iter_mut().zip(example).for_each(|(sum, f)| *sum += scaled * f);
             }
             *curvature = row;
@@ -119,8 +126,8 @@ mod tests {
     fn finds_the_weights_that_made_the_data() {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         let mut uniform = move || (random.next_u64() >> 40) as f32 / (1u64 << 24) as f32;
-        let truth = Regression::new([-1.0, 2.0, 0.0], 1.0);
-        let mut model = Regression::new([0.0; 3], 1.0);
+        let truth = Regression::<3, 4>::new([-1.0, 2.0, 0.0], 1.0);
+        let mut model = Regression::<3, 4>::new([0.0; 3], 1.0);
         for _ in 0..200 {
             for _ in 0..3 {
                 let features = [
@@ -168,7 +175,7 @@ mod tests {
             seen in prop::collection::vec(([-3f32..3.0, -3f32..3.0, -3f32..3.0], any::<bool>()), 1..40),
         ) {
             let weights = [-0.4, 0.7, 0.2];
-            let mut model = Regression::new(weights, 0.0);
+            let mut model = Regression::<3, 4>::new(weights, 0.0);
             let mut naive = Naive { weights, curvature: [[0.0; 3]; 3], gradient: [0.0; 3] };
             for some in seen.chunks(LANES) {
                 let features: [Lanes; 3] =

@@ -1,6 +1,6 @@
 //! How often and how lately each expert of each layer was chosen.
 
-use super::regression::{LANES, Lanes};
+use super::regression::{LANES, Lanes, lanes};
 use super::{ExpertGrid, Routing};
 
 /// Tokens after which a use counts 1/e, on three scales: a phrase, a paragraph, a topic.
@@ -16,7 +16,7 @@ pub(super) struct Usage {
     /// Tokens that chose it.
     count: Lanes,
     /// Token (of its layer, from 1) that chose it last; 0 for none.
-    last: [u32; LANES],
+    pub(super) last: [u32; LANES],
     /// Router weight of the last choice.
     pub(super) weight: Lanes,
 }
@@ -77,17 +77,18 @@ impl UsageTable {
         &self.rows[layer * self.rows_per_layer..][..self.rows_per_layer]
     }
 
-    /// Tokens since the last choice, 0 for the present token; `None` if there was none.
+    /// Tokens since the last choice, 0 for the present token; `never` where there was none.
     #[inline]
-    pub(super) fn age(&self, layer: usize, usage: &Usage, lane: usize) -> Option<u32> {
-        let last = usage.last[lane];
-        (last > 0).then(|| self.seen[layer].saturating_sub(last))
+    pub(super) fn ages(&self, layer: usize, usage: &Usage, never: f32) -> Lanes {
+        let seen = self.seen[layer];
+        usage.last.map(|last| if last > 0 { seen.saturating_sub(last) as f32 } else { never })
     }
 
     /// Share of all tokens seen that chose it.
     #[inline]
-    pub(super) fn frequency(&self, layer: usize, usage: &Usage, lane: usize) -> f32 {
-        (usage.count[lane] + PRIOR_TOKENS * self.uniform) / (self.seen[layer] as f32 + PRIOR_TOKENS)
+    pub(super) fn frequencies(&self, layer: usize, usage: &Usage) -> Lanes {
+        let (prior, seen) = (PRIOR_TOKENS * self.uniform, self.seen[layer] as f32 + PRIOR_TOKENS);
+        lanes(&usage.count, |count| (count + prior) / seen)
     }
 
     pub(super) fn uniform(&self) -> f32 {
@@ -105,6 +106,8 @@ mod tests {
     use super::super::Chosen;
     use super::*;
 
+    const NEVER: f32 = 64.0;
+
     #[test]
     fn shares_follow_use_and_fade() {
         let mut table = UsageTable::new(ExpertGrid { layers: 1, experts: 4 }, 1);
@@ -120,8 +123,8 @@ mod tests {
         }
         let [short, _, long] = table.layer(0)[0].shares.map(|shares| shares[2]);
         assert!(short < 0.05 && long > 0.6, "the short scale forgets first: {short} {long}");
-        assert_eq!(table.age(0, &table.layer(0)[0], 2), Some(20));
-        assert_eq!(table.age(0, &table.layer(0)[0], 0), None);
+        assert_eq!(table.ages(0, &table.layer(0)[0], NEVER)[2], 20.0);
+        assert_eq!(table.ages(0, &table.layer(0)[0], NEVER)[0], NEVER);
     }
 
     #[test]
@@ -129,8 +132,8 @@ mod tests {
         let mut table = UsageTable::new(ExpertGrid { layers: 1, experts: 4 }, 1);
         let choices: Vec<_> = (0..8).map(|token| Chosen { token, expert: token % 2, weight: 1.0 }).collect();
         table.observe(&Routing { layer: 0, tokens: 8, choices: &choices });
-        assert_eq!(table.age(0, &table.layer(0)[0], 1), Some(0), "the last token of the prompt");
-        assert_eq!(table.age(0, &table.layer(0)[0], 0), Some(1));
-        assert!((table.frequency(0, &table.layer(0)[0], 0) - 0.45).abs() < 1e-6);
+        assert_eq!(table.ages(0, &table.layer(0)[0], NEVER)[1], 0.0, "the last token of the prompt");
+        assert_eq!(table.ages(0, &table.layer(0)[0], NEVER)[0], 1.0);
+        assert!((table.frequencies(0, &table.layer(0)[0])[0] - 0.45).abs() < 1e-6);
     }
 }
