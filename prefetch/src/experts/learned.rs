@@ -30,7 +30,7 @@ const NEVER: f32 = 64.0;
 /// asks a router early ([`Predictor::foresee`]), how far its answer is to be trusted is learnt in the same way. Memory is
 /// about 80 bytes per expert and 256 tokens of history at four bytes per choice: 3.1 MB for 60 layers of which 10 of 512 are chosen.
 ///
-/// Experts are looked at by lanes: [`LANES`] of them, as a vector of the machine would have them. What is computed for each, and
+/// Experts are looked at by lanes: eight of them, as a vector of the machine would have them. What is computed for each, and
 /// the order of sums over experts, is as if they were looked at one after the other.
 #[derive(Debug)]
 pub struct Learned {

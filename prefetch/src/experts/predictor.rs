@@ -37,7 +37,7 @@ pub trait Predictor: fmt::Debug {
     fn estimates(&self, layer: usize) -> &[Estimate];
 
     /// Writes for each expert of `layer` the probability that the present token will choose it, given what its earlier layers
-    /// have chosen. `false`, with nothing written, where nothing is known beyond [`Predictor::estimate`].
+    /// have chosen. `false`, with nothing written, where nothing is known beyond [`Predictor::estimates`].
     ///
     /// # Panics
     /// When `probabilities` is not as long as a layer has experts.
