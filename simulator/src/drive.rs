@@ -28,7 +28,7 @@ pub struct Driver<S: Storage, C: Clock, R> {
 
 impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
     /// Runs `workload`, cut as `layout` says, through `scheduler`.
-    pub fn new(scheduler: Scheduler<S, C>, layout: Arc<Layout>, workload: Workload, router: R) -> Self {
+    pub fn new(scheduler: Scheduler<S, C>, layout: impl Into<Arc<Layout>>, workload: Workload, router: R) -> Self {
         let opens = |need: StepNeed| usize::from(matches!(need, StepNeed::All { opens: Some(_), .. }));
         let choices_before = workload.steps.iter().scan(0, |before, step| {
             let now = *before;
@@ -38,7 +38,7 @@ impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
         Driver {
             choices_before: choices_before.collect(),
             scheduler,
-            layout,
+            layout: layout.into(),
             workload,
             router,
             position: 0,
