@@ -107,6 +107,20 @@ fn a_sweep_has_a_row_for_each_cell_whatever_became_of_it() {
 }
 
 #[test]
+fn advice_can_be_had_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let axes = ["--axis", "ram=1GiB,2GiB", "--device", "no-such-device", "--model", "gpt-oss-120b"];
+    let args = [&["sweep"], &axes[..], &["--advise", "tok_s >= 1", "--json"]].concat();
+    let output = forebay(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(0));
+    let advice: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&advice["judge"], &advice["advice"][0]["met"]), (&"worst".into(), &false.into()));
+    let tried = &advice["advice"][0]["quants"][0]["tried"][1];
+    assert_eq!(tried["ram"], "2GiB");
+    assert!(tried["error"].as_str().unwrap().starts_with("there is no device 'no-such-device'"), "{tried}");
+}
+
+#[test]
 fn a_sweep_that_means_nothing_is_refused_before_it_runs() {
     let folder = tempfile::tempdir().unwrap();
     let refuses = |args: &[&str], message: &str| fails(folder.path(), &[&["sweep"], args].concat(), 2, message);
@@ -121,4 +135,5 @@ fn a_sweep_that_means_nothing_is_refused_before_it_runs() {
     refuses(&[&named[..], &["--set", "depth=x"]].concat(), "invalid type: string \"x\", expected u16");
     refuses(&["--axis", "device=a", "--model", "m", "--advise", "tok_s >= 1"], "give an axis ram, or an axis quant");
     refuses(&[&named[..], &["--advise", "tok_s"]].concat(), "'tok_s' compares nothing");
+    refuses(&[&named[..], &["--json"]].concat(), "--advise <TARGET>");
 }

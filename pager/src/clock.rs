@@ -17,8 +17,16 @@ impl Nanos {
     pub const ZERO: Nanos = Nanos(0);
 
     /// As seconds, for rates and reports.
+    #[inline]
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1e9
+    }
+
+    /// So many seconds, to the nearest nanosecond: a sum of many does not depend on their order. What is negative, or no number,
+    /// is no time.
+    #[inline]
+    pub fn from_secs_f64(seconds: f64) -> Nanos {
+        Nanos((seconds * 1e9 + 0.5) as u64)
     }
 }
 

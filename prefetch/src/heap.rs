@@ -17,14 +17,17 @@ impl PageHeap {
 
     /// Puts `page` in, or changes its key.
     pub(crate) fn set(&mut self, page: u32, key: u64) {
-        self.key[page as usize] = key;
-        if self.place[page as usize] == ABSENT {
+        let before = std::mem::replace(&mut self.key[page as usize], key);
+        let place = self.place[page as usize];
+        if place == ABSENT {
             self.place[page as usize] = self.heap.len() as u32;
             self.heap.push(page);
+            self.sift_up(self.heap.len() - 1);
+        } else if key > before {
+            self.sift_up(place as usize);
+        } else if key < before {
+            self.sift_down(place as usize);
         }
-        let at = self.place[page as usize] as usize;
-        let at = self.sift_up(at);
-        self.sift_down(at);
     }
 
     pub(crate) fn remove(&mut self, page: u32) {

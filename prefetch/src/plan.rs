@@ -100,6 +100,7 @@ pub struct Plan {
     tail: usize,
     /// The choices, and the step of each.
     choices: Vec<(StepId, Choice)>,
+    places: ChoicePlaces,
     /// The dense pages.
     dense: Vec<u32>,
 }
@@ -119,7 +120,8 @@ impl Plan {
     /// # Panics
     /// When the tail is longer than the plan, or an expert has no pages.
     pub fn new(shapes: impl IntoIterator<Item = StepShape>, tail: usize) -> Self {
-        let mut plan = Plan { steps: Vec::new(), tail, choices: Vec::new(), dense: Vec::new() };
+        let (steps, choices, places, dense) = Default::default();
+        let mut plan = Plan { steps, tail, choices, places, dense };
         for shape in shapes {
             let (begin, dense_begin) = (plan.page_count(), plan.dense.len() as u32);
             let (count, need) = match shape {
@@ -138,6 +140,7 @@ impl Plan {
             let dense = dense_begin..plan.dense.len() as u32;
             plan.steps.push(Step { pages: begin..begin + count, need, dense });
         }
+        plan.places = ChoicePlaces::new(plan.choices.iter().map(|(_, choice)| choice), plan.page_count());
         assert!(tail <= plan.steps.len(), "a tail of {tail} steps in a plan of {}", plan.steps.len());
         plan
     }
@@ -186,15 +189,51 @@ impl Plan {
 
     /// The step and the expert, counted within it, that `page` belongs to; `None` when it is dense.
     pub fn expert_of(&self, page: PageId) -> Option<(StepId, Choice, u32)> {
-        let behind = self.choices.partition_point(|(_, choice)| choice.first_page <= page.0);
-        let (step, choice) = self.choices[behind.checked_sub(1)?];
+        let (step, choice) = self.choices[self.places.at_or_before(page)?];
         Some((step, choice, choice.expert_of(page)?))
+    }
+
+    /// Where the choices lie among the pages.
+    pub(crate) fn places(&self) -> &ChoicePlaces {
+        &self.places
+    }
+}
+
+/// Where choices lie among the pages of a plan. Layers are much alike, so a choice is found where it would be if they were of one
+/// length, or right beside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ChoicePlaces {
+    /// The first page of each, in their order.
+    first_pages: Vec<u32>,
+    /// Choices per page, in units of 2^-32.
+    per_page: u64,
+}
+
+impl ChoicePlaces {
+    fn new<'a>(choices: impl Iterator<Item = &'a Choice>, pages: u32) -> Self {
+        let first_pages: Vec<u32> = choices.map(|choice| choice.first_page).collect();
+        ChoicePlaces { per_page: ((first_pages.len() as u64) << 32) / u64::from(pages.max(1)), first_pages }
+    }
+
+    /// The index of the last choice whose pages do not begin behind `page`.
+    #[inline]
+    pub(crate) fn at_or_before(&self, page: PageId) -> Option<usize> {
+        let last = self.first_pages.len().checked_sub(1)?;
+        let mut at = (((u64::from(page.0) * self.per_page) >> 32) as usize).min(last);
+        while at < last && self.first_pages[at + 1] <= page.0 {
+            at += 1;
+        }
+        while self.first_pages[at] > page.0 {
+            at = at.checked_sub(1)?;
+        }
+        Some(at)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn pages_are_numbered_through() {
@@ -203,6 +242,21 @@ mod tests {
         assert_eq!(plan.end_of(Pass::Full), 5);
         assert_eq!(plan.end_of(Pass::WithoutTail), 2);
         assert_eq!(plan.pages(StepId(0)).collect::<Vec<_>>(), [PageId(0), PageId(1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn choices_are_found_wherever_they_lie(shapes in prop::collection::vec((0u32..9, prop::option::of(1u32..200)), 1..20)) {
+            let shapes = shapes.into_iter().flat_map(|(pages, experts)| {
+                let choice = experts.map(|experts| StepShape::Choice { experts, pages_per_expert: 2, chosen: 1 });
+                [Some(StepShape::All { pages }), choice]
+            });
+            let plan = Plan::new(shapes.flatten(), 0);
+            for page in (0..plan.page_count() + 3).map(PageId) {
+                let behind = plan.choices.partition_point(|(_, choice)| choice.first_page <= page.0);
+                prop_assert_eq!(plan.places.at_or_before(page), behind.checked_sub(1));
+            }
+        }
     }
 
     #[test]

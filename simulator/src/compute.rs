@@ -76,8 +76,8 @@ impl Costs {
         let rested = self.of_rested(work, tokens, position);
         match warm {
             ThermalState::Cold => rested,
-            ThermalState::Warm => nanos(rested.as_secs_f64() / self.derated[0]),
-            ThermalState::Hot => nanos(rested.as_secs_f64() / self.derated[1]),
+            ThermalState::Warm => Nanos::from_secs_f64(rested.as_secs_f64() / self.derated[0]),
+            ThermalState::Hot => Nanos::from_secs_f64(rested.as_secs_f64() / self.derated[1]),
         }
     }
 
@@ -93,7 +93,7 @@ impl Costs {
     pub fn page_of(&self, page: usize, tokens: u32) -> Nanos {
         let ((bytes, rates), tokens) = (self.pages[page], f64::from(tokens));
         let (bytes, rates) = (f64::from(bytes), self.rates[usize::from(rates)]);
-        nanos((bytes / rates.stream_bytes_s).max(bytes * tokens / rates.batch_bytes_s))
+        Nanos::from_secs_f64((bytes / rates.stream_bytes_s).max(bytes * tokens / rates.batch_bytes_s))
     }
 
     /// The time of what a step does besides, for `tokens` tokens behind `position` others.
@@ -106,13 +106,8 @@ impl Costs {
         let (read, seen) = (limit(position) + tokens, limit(position + (tokens + 1.0) / 2.0));
         let keys = read * beside.kv_bytes as f64 / memory_bytes_s;
         let products = tokens * seen * beside.pair_products as f64 / float_products_s;
-        step + nanos(keys.max(products) + tokens * beside.token_bytes as f64 / memory_bytes_s)
+        step + Nanos::from_secs_f64(keys.max(products) + tokens * beside.token_bytes as f64 / memory_bytes_s)
     }
-}
-
-/// Rounded, so that a sum of many does not depend on their order.
-fn nanos(seconds: f64) -> Nanos {
-    Nanos((seconds * 1e9 + 0.5) as u64)
 }
 
 #[cfg(test)]

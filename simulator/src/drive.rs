@@ -1,6 +1,8 @@
 //! The scheduler, driven as the engine of `forebay-infer` drives it: the same calls in the same order, with time in place of
 //! products. Nothing is decided here.
 
+use std::sync::Arc;
+
 use forebay_pager::{Clock, Lease, PageId, PageSpec, PageState, Storage};
 use forebay_prefetch::scheduler::MOST_AT_ONCE;
 use forebay_prefetch::{Chosen, Layout, Pass, Scheduler, SchedulerError, StepId};
@@ -12,7 +14,7 @@ use crate::workload::{StepNeed, Workload};
 #[derive(Debug)]
 pub struct Driver<S: Storage, C: Clock, R> {
     scheduler: Scheduler<S, C>,
-    layout: Layout,
+    layout: Arc<Layout>,
     workload: Workload,
     router: R,
     /// For each step, how many choices were opened when it is done.
@@ -26,7 +28,7 @@ pub struct Driver<S: Storage, C: Clock, R> {
 
 impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
     /// Runs `workload`, cut as `layout` says, through `scheduler`.
-    pub fn new(scheduler: Scheduler<S, C>, layout: Layout, workload: Workload, router: R) -> Self {
+    pub fn new(scheduler: Scheduler<S, C>, layout: impl Into<Arc<Layout>>, workload: Workload, router: R) -> Self {
         let opens = |need: StepNeed| usize::from(matches!(need, StepNeed::All { opens: Some(_), .. }));
         let choices_before = workload.steps.iter().scan(0, |before, step| {
             let now = *before;
@@ -36,7 +38,7 @@ impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
         Driver {
             choices_before: choices_before.collect(),
             scheduler,
-            layout,
+            layout: layout.into(),
             workload,
             router,
             position: 0,
@@ -55,11 +57,6 @@ impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
     /// The scheduler, to reset its statistics.
     pub fn scheduler_mut(&mut self) -> &mut Scheduler<S, C> {
         &mut self.scheduler
-    }
-
-    /// How pages are cut, when the run is over.
-    pub fn into_layout(self) -> Layout {
-        self.layout
     }
 
     /// Takes tokens through the layers, at most `chunk` together; the last of them is followed by logits.

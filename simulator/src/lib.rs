@@ -18,6 +18,7 @@
 
 pub mod budget;
 pub mod case;
+mod chance;
 pub mod clock;
 pub mod compute;
 pub mod drive;

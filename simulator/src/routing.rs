@@ -1,9 +1,10 @@
 //! Which experts tokens choose: as recorded, or drawn.
 
 use forebay_prefetch::Chosen;
+use forebay_prefetch::experts::ranking;
 use forebay_prefetch::experts::trace::{Phase, Trace};
-use rand_xoshiro::Xoshiro256PlusPlus;
-use rand_xoshiro::rand_core::{RngCore as _, SeedableRng as _};
+
+use crate::chance::Chance;
 
 /// Says what routers choose, token after token.
 pub trait Router {
@@ -139,62 +140,68 @@ pub struct Drawn {
     draw: Draw,
     experts: usize,
     chosen: usize,
-    /// For each layer, the part that all tokens have.
-    common: Vec<Vec<f32>>,
-    /// The outputs for the token at hand and others, by layer; what is asked for early is kept for its turn.
-    outputs: Vec<(usize, Vec<f32>)>,
+    layers: Vec<Layer>,
+    /// The part of the outputs that the tokens of a phrase share.
     phrase: Vec<f32>,
-    order: Vec<u32>,
+    /// What is left to be named in place of what will be chosen.
+    named: Vec<u64>,
     position: usize,
+}
+
+/// The router of a layer.
+#[derive(Debug, Clone)]
+struct Layer {
+    /// The part of its outputs that all tokens have.
+    common: Vec<f32>,
+    /// The token that the rest is about: what was asked for early is kept for its turn.
+    position: Option<usize>,
+    outputs: Vec<f32>,
+    /// The experts with the greatest outputs, as [`ranking`] has them: those that are chosen, and twice as many that nearly are.
+    near: Vec<u64>,
 }
 
 impl Drawn {
     /// Routers of `layers` layers, each of which chooses `chosen` of `experts` experts for a token.
     pub fn new(draw: Draw, layers: usize, experts: usize, chosen: usize) -> Self {
         let size = (draw.common.sqrt() * draw.temperature) as f32;
-        let common = |layer| {
-            let mut part = vec![0.0; experts];
-            normals(&mut stream(draw.seed, 0, layer, 0), size, &mut part);
-            part
+        let layer = |layer| {
+            let mut common = vec![0.0; experts];
+            stream(draw.seed, 0, layer, 0).normals(size, &mut common);
+            Layer { common, position: None, outputs: vec![0.0; experts], near: Vec::with_capacity(experts) }
         };
+        let chosen = chosen.min(experts);
         Drawn {
             draw,
             experts,
-            chosen: chosen.min(experts),
-            common: (0..layers).map(common).collect(),
-            outputs: vec![(usize::MAX, vec![0.0; experts]); layers],
+            chosen,
+            layers: (0..layers).map(layer).collect(),
             phrase: vec![0.0; experts],
-            order: Vec::with_capacity(experts),
+            named: Vec::with_capacity(3 * chosen),
             position: 0,
         }
     }
 
-    /// The outputs of a layer's router for the token at `position`.
-    fn outputs(&mut self, layer: usize, position: usize) {
-        if self.outputs[layer].0 == position {
-            return;
-        }
+    /// The router of a layer, with what it says of the token at `position`.
+    fn ask(&mut self, layer: usize, position: usize) -> &Layer {
+        let (experts, near) = (self.experts, (3 * self.chosen).min(self.experts));
         let Draw { common, phrase, phrase_tokens, temperature, seed, .. } = self.draw;
         let size = |share: f64| (share.sqrt() * temperature) as f32;
-        let (at, outputs) = &mut self.outputs[layer];
-        *at = position;
-        normals(&mut stream(seed, 1, layer, position), size(1.0 - common - phrase), outputs);
-        normals(&mut stream(seed, 2, layer, position / phrase_tokens), size(phrase), &mut self.phrase);
-        let parts = self.phrase.iter().zip(&self.common[layer]);
-        outputs.iter_mut().zip(parts).for_each(|(out, (phrase, common))| *out += phrase + common);
-    }
-
-    /// The `most` experts with the greatest outputs, in `order`.
-    fn rank(&mut self, layer: usize, most: usize) {
-        let outputs = &self.outputs[layer].1;
-        self.order.clear();
-        self.order.extend(0..self.experts as u32);
-        let before = |a: &u32, b: &u32| outputs[*b as usize].total_cmp(&outputs[*a as usize]).then(a.cmp(b));
-        if most < self.experts {
-            self.order.select_nth_unstable_by(most, before);
+        let of = &mut self.layers[layer];
+        if of.position.replace(position) == Some(position) {
+            return of;
         }
-        self.order.truncate(most);
-        self.order.sort_unstable_by(before);
+        stream(seed, 1, layer, position).normals(size(1.0 - common - phrase), &mut of.outputs);
+        stream(seed, 2, layer, position / phrase_tokens).normals(size(phrase), &mut self.phrase);
+        let parts = self.phrase.iter().zip(&of.common);
+        of.outputs.iter_mut().zip(parts).for_each(|(out, (phrase, common))| *out += phrase + common);
+        of.near.clear();
+        of.near.extend(of.outputs.iter().zip(0..).map(|(&output, expert)| ranking::key(output, expert)));
+        if near < experts {
+            of.near.select_nth_unstable(near);
+        }
+        of.near.truncate(near);
+        of.near.sort_unstable();
+        of
     }
 }
 
@@ -202,60 +209,43 @@ impl Router for Drawn {
     fn choose(&mut self, layer: usize, tokens: usize, position: usize, chosen: &mut Vec<Chosen>) {
         self.position = position;
         for token in 0..tokens {
-            self.outputs(layer, position + token);
-            self.rank(layer, self.chosen);
-            let outputs = &self.outputs[layer].1;
-            let weight = |expert: u32| libm::exp(f64::from(outputs[expert as usize])) as f32;
-            let sum: f32 = self.order.iter().map(|&expert| weight(expert)).sum();
-            chosen.extend(self.order.iter().map(|&expert| Chosen {
-                token: token as u32,
-                expert,
-                weight: weight(expert) / sum,
+            let most = self.chosen;
+            let Layer { outputs, near, .. } = self.ask(layer, position + token);
+            let first = chosen.len();
+            chosen.extend(near[..most].iter().map(|&key| {
+                let expert = ranking::expert(key);
+                Chosen { token: token as u32, expert, weight: libm::exp(f64::from(outputs[expert as usize])) as f32 }
             }));
+            let sum: f32 = chosen[first..].iter().map(|chosen| chosen.weight).sum();
+            chosen[first..].iter_mut().for_each(|chosen| chosen.weight /= sum);
         }
     }
 
     /// Some of those that will be chosen change places with ones that nearly would be: a router that errs does not err by far.
     fn foresee(&mut self, layer: usize, scores: &mut Vec<f32>) -> bool {
-        let near = (3 * self.chosen).min(self.experts);
-        self.outputs(layer, self.position);
-        self.rank(layer, near);
+        let Draw { seed, recall, .. } = self.draw;
+        let (position, mut free) = (self.position, self.chosen);
         scores.clear();
-        scores.extend_from_slice(&self.outputs[layer].1);
-        let mut random = stream(self.draw.seed, 3, layer, self.position);
-        let mut free = self.chosen;
+        scores.extend_from_slice(&self.ask(layer, position).outputs);
+        let mut random = stream(seed, 3, layer, position);
+        let mut named = std::mem::take(&mut self.named);
+        named.clone_from(&self.layers[layer].near);
         for place in 0..self.chosen {
-            if free < near && uniform(&mut random) >= self.draw.recall {
-                let other = free + (uniform(&mut random) * (near - free) as f64) as usize;
-                scores.swap(self.order[place] as usize, self.order[other] as usize);
-                self.order.swap(free, other);
+            if free < named.len() && random.uniform() >= recall {
+                let other = free + (random.uniform() * (named.len() - free) as f64) as usize;
+                scores.swap(ranking::expert(named[place]) as usize, ranking::expert(named[other]) as usize);
+                named.swap(free, other);
                 free += 1;
             }
         }
+        self.named = named;
         true
     }
 }
 
 /// A stream of numbers of its own for everything that is drawn.
-fn stream(seed: u64, part: u64, layer: usize, number: usize) -> Xoshiro256PlusPlus {
-    let mix = |state: u64, value: u64| (state ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    Xoshiro256PlusPlus::seed_from_u64([part, layer as u64, number as u64].into_iter().fold(mix(1, seed), mix))
-}
-
-/// From 0 to below 1.
-fn uniform(random: &mut Xoshiro256PlusPlus) -> f64 {
-    (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// Normally distributed, nearly: the sum of the eight bytes of a number, which is quick and the same on every machine.
-fn normals(random: &mut Xoshiro256PlusPlus, size: f32, out: &mut [f32]) {
-    // A byte has the variance (256^2 - 1) / 12.
-    const VARIANCE: f32 = 8.0 * 65_535.0 / 12.0;
-    let scale = size / VARIANCE.sqrt();
-    for x in out {
-        let sum: u32 = random.next_u64().to_le_bytes().into_iter().map(u32::from).sum();
-        *x = (sum as f32 - 8.0 * 127.5) * scale;
-    }
+fn stream(seed: u64, part: u64, layer: usize, number: usize) -> Chance {
+    Chance::of(seed, [part, layer as u64, number as u64])
 }
 
 #[cfg(test)]

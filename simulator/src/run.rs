@@ -1,10 +1,11 @@
 //! A simulated run: a prompt, then token after token, and what it came to.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use forebay_pager::{Clock, Digest, Journal, Nanos, Pager, Scratch, Stats, Window, WindowError};
 use forebay_prefetch::layout::RowTooLong;
-use forebay_prefetch::{ExpertStats, Layout, SchedulerError, SchedulerOptions, Segment};
+use forebay_prefetch::{ExpertStats, Layout, Scheduler, SchedulerError, SchedulerOptions, Segment};
 
 use crate::clock::VirtualClock;
 use crate::compute::{Costs, Machine, Rates};
@@ -63,7 +64,7 @@ pub struct Run {
     /// Pages that every token needs.
     pub dense_pages: usize,
     /// How pages were cut.
-    pub layout: Layout,
+    pub layout: Arc<Layout>,
 }
 
 /// Why a run is not possible, or broke off.
@@ -86,27 +87,27 @@ pub enum RunError {
 /// A run that can be gone on with.
 pub type VirtualDriver<R> = Driver<DeviceStorage<NoBytes, VirtualPace>, VirtualClock, R>;
 
-/// Puts device, pager, scheduler and driver together.
+/// Puts device, pager, scheduler and driver together; `layout` is how `workload` is cut.
 ///
 /// # Errors
 /// See [`RunError`].
 pub fn driver<R: Router>(
     workload: &Workload,
+    layout: Arc<Layout>,
     device: &Device,
     setup: &Setup,
     router: R,
 ) -> Result<VirtualDriver<R>, RunError> {
-    let layout = Layout::cut(&workload.segments, setup.frame_len)?;
     let plan = workload.plan(&layout);
     let clock = VirtualClock::new(costs(workload, &layout, device));
     let flash = Flash::new(&device.flash, setup.flash.clone());
     let pace = VirtualPace(clock.clone());
     let storage = DeviceStorage::new(flash, pace, NoBytes::default(), setup.depth, request(device), &device.name);
-    let window = Window::unbacked(setup.frame_len, setup.frames, setup.scratch)?;
+    let window = Window::unbacked(layout.frame_len, setup.frames, setup.scratch)?;
     let files = layout.specs.iter().map(|spec| spec.file.index()).max().unwrap_or(0) + 1;
     let names = (0..files).map(|i| PathBuf::from(format!("weights-{i}"))).collect();
     let pager = Pager::new(storage, clock, window, names, layout.specs.clone())?;
-    let scheduler = forebay_prefetch::Scheduler::new(pager, plan, &layout, setup.scheduler)?;
+    let scheduler = Scheduler::new(pager, plan, &layout, setup.scheduler)?;
     Ok(Driver::new(scheduler, layout, workload.clone(), router))
 }
 
@@ -115,7 +116,26 @@ pub fn driver<R: Router>(
 /// # Errors
 /// See [`RunError`].
 pub fn run<R: Router>(workload: &Workload, device: &Device, setup: &Setup, router: R) -> Result<Run, RunError> {
-    let mut driver = driver(workload, device, setup, router)?;
+    let layout = Arc::new(Layout::cut(&workload.segments, setup.frame_len)?);
+    run_cut(workload, layout, device, setup, router)
+}
+
+/// The same with pages as `layout` has them, which several runs of `workload` can share.
+///
+/// # Errors
+/// See [`RunError`].
+///
+/// # Panics
+/// If `layout` has another length of frames than `setup`.
+pub fn run_cut<R: Router>(
+    workload: &Workload,
+    layout: Arc<Layout>,
+    device: &Device,
+    setup: &Setup,
+    router: R,
+) -> Result<Run, RunError> {
+    assert_eq!(layout.frame_len, setup.frame_len, "pages are as long as frames");
+    let mut driver = driver(workload, layout.clone(), device, setup, router)?;
     let keep = |driver: &mut VirtualDriver<R>, journal| driver.scheduler_mut().pager_mut().keep_journal(journal);
     keep(&mut driver, Some(Journal::new(0)));
     driver.forward(&setup.prompt, setup.chunk)?;
@@ -143,7 +163,7 @@ pub fn run<R: Router>(workload: &Workload, device: &Device, setup: &Setup, route
         journal: of_decoding.filter(|_| setup.journal > 0),
         event_hash: events.value(),
         dense_pages: scheduler.plan().dense().len(),
-        layout: driver.into_layout(),
+        layout,
     })
 }
 
@@ -164,7 +184,7 @@ fn costs_of(workload: &Workload, pages: Vec<(u32, u16)>, device: &Device) -> Cos
     let machine = Machine {
         memory_bytes_s: memory,
         float_products_s: compute.prefill_flop_s.of(WeightType::F32) / 2.0,
-        step: seconds(compute.step_s),
+        step: Nanos::from_secs_f64(compute.step_s),
     };
     let derated = [ThermalState::Warm, ThermalState::Hot].map(|warm| device.heat.compute_share(warm));
     Costs::new(machine, derated, workload.types.iter().map(rates).collect(), pages, workload.beside())
@@ -187,11 +207,7 @@ pub fn serial<'a, R: Router>(
 
 /// What the processor of a device does for a read.
 pub fn request(device: &Device) -> Nanos {
-    seconds(device.compute.request_s)
-}
-
-fn seconds(seconds: f64) -> Nanos {
-    Nanos((seconds * 1e9 + 0.5) as u64)
+    Nanos::from_secs_f64(device.compute.request_s)
 }
 
 /// The energy of a run on `device`, in joules: `time` in all, of which compute worked for `computed`, and `bytes` were read.

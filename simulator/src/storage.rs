@@ -275,7 +275,7 @@ impl<B: Source, P: Pace> Storage for DeviceStorage<B, P> {
         let before = done.len();
         self.collect(done);
         while wait == Wait::One && done.len() == before && self.in_flight > 0 {
-            let next = self.flash.next_end().expect("what is in flight ends");
+            let next = self.flash.advance_to_end().expect("what is in flight ends");
             self.pace.wait_until(next);
             self.collect(done);
         }

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 
 use forebay_simulator::settings::Setting;
-use forebay_simulator::sweep::{Advice, Axis, Rows, Sweep, advise};
+use forebay_simulator::sweep::{Advice, Axis, Rows, Sweep, advise, to_json};
 use forebay_simulator::target::{Edge, Target};
 use forebay_simulator::{Case, Figures, Metric, Size, parallel};
 
@@ -121,6 +121,35 @@ device=b
     );
     let none = advice(&["ram=1GiB"], "tok_s >= 0.4", rate);
     assert_eq!(shown(&none), "  missed with 1GiB: cannot be simulated: below the floor\n");
+}
+
+#[test]
+fn advice_for_programs_has_all_that_was_tried() {
+    let rate = |case: &Case| match (case.quant.as_deref().unwrap_or_default(), gib(case)) {
+        (_, ram) if ram < 2.0 => Err("below the floor"),
+        ("f16", _) => Ok(f64::INFINITY),
+        (_, ram) => Ok(ram / 8.0),
+    };
+    let found = advice(&["device=a", "ram=1GiB,8GiB", "quant=f16,q8_0"], "tok_s <= 1", rate);
+    let json = to_json(&"tok_s <= 1".parse().unwrap(), Edge::Nominal, &found);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let tried = |ram: &str, met: bool, figure: Option<f64>, error: Option<&str>| serde_json::json!({ "ram": ram, "met": met, "figure": figure, "error": error });
+    let below = tried("1GiB", false, None, Some("below the floor"));
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "target": "tok_s <= 1", "metric": "tok_s", "bound": 1.0, "judge": "nominal",
+            "advice": [{
+                "settings": { "device": "a" }, "met": true, "finest": "q8_0", "coarsest": "q8_0",
+                "quants": [
+                    { "quant": "f16", "met": false, "ram": null, "figure": null, "monotone": true,
+                      "tried": [below, tried("8GiB", false, None, None)] },
+                    { "quant": "q8_0", "met": true, "ram": "8GiB", "figure": 1.0, "monotone": true,
+                      "tried": [below, tried("8GiB", true, Some(1.0), None)] },
+                ],
+            }],
+        })
+    );
 }
 
 #[test]

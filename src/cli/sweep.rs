@@ -8,7 +8,7 @@ use std::path::Path;
 
 use forebay::plot::{Chart, Lines};
 use forebay::simulator::settings::Setting;
-use forebay::simulator::sweep::{Rows, Sweep, advise};
+use forebay::simulator::sweep::{Rows, Sweep, advise, to_json};
 use forebay::simulator::target::Target;
 use forebay::simulator::{Case, Figures, parallel};
 
@@ -40,6 +40,9 @@ fn advice<E: Display>(
     let bar = show::spinner("searching");
     let advice = advise(sweep, target, args.judge, simulate, || bar.inc(1)).map_err(usage)?;
     bar.finish_and_clear();
+    if args.json {
+        return show::out(&to_json(target, args.judge, &advice));
+    }
     show::line(&format!("{target}, judged at the {} edge", args.judge))?;
     advice.iter().try_for_each(|advice| show::out(&advice.to_string()))
 }

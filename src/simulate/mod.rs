@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use forebay_infer::budget::{BelowFloor, Budget};
 use forebay_infer::kernels::{Isa, KvType};
@@ -19,13 +20,13 @@ use forebay_infer::model::ModelMap;
 use forebay_infer::open::{OpenError, Options, divide, scratch};
 use forebay_infer::synth::{DescribeError, ShapeError};
 use forebay_pager::{Backend, Nanos};
-use forebay_prefetch::SchedulerOptions;
 use forebay_prefetch::experts::trace::{Trace, TraceError};
+use forebay_prefetch::{Layout, SchedulerOptions};
 use forebay_simulator::case::CaseError;
 use forebay_simulator::flash::{FlashOptions, ThermalState};
 use forebay_simulator::profile::{Device, Edge, Profile, ProfileError};
 use forebay_simulator::routing::{AnyRouter, Draw, Drawn, Recorded};
-use forebay_simulator::run::{Run, RunError, Setup, run, serial};
+use forebay_simulator::run::{Run, RunError, Setup, run_cut, serial};
 use forebay_simulator::workload::StepNeed;
 use forebay_simulator::{Case, EngineKind, Figures, Metric, Size, Workload};
 
@@ -116,6 +117,8 @@ pub struct Prepared {
     profile: Profile,
     map: ModelMap,
     workload: Workload,
+    /// How the workload is cut; the same for all runs.
+    layout: Arc<Layout>,
     budget: Budget,
     scratch: forebay_pager::Scratch,
     trace: Option<Recorded>,
@@ -222,7 +225,9 @@ impl Prepared {
         if case.engine == EngineKind::Serial {
             serial_fits(case, &map, &budget)?;
         }
-        let prepared = Prepared { scratch: scratch(&map), case: case.clone(), profile, map, workload, budget, trace };
+        let layout = Arc::new(Layout::cut(&workload.segments, budget.frame_len).map_err(RunError::from)?);
+        let (scratch, case) = (scratch(&map), case.clone());
+        let prepared = Prepared { scratch, case, profile, map, workload, layout, budget, trace };
         prepared.check_trace()?;
         Ok(prepared)
     }
@@ -290,11 +295,15 @@ impl Prepared {
         let power = device.power;
         let mut trial = self.setup(TRIAL, start, 0.0, 0);
         trial.prompt.truncate(1);
-        let trial = run(&self.workload, &device, &trial, self.router())?;
+        let trial = self.run_on(&device, &trial)?;
         let busy = trial.computed.as_secs_f64() / trial.decode.max(Nanos(1)).as_secs_f64();
         let setup = self.setup(self.case.tokens, start, power.idle_watts + busy * power.compute_watts, journal);
-        let run = run(&self.workload, &device, &setup, self.router())?;
+        let run = self.run_on(&device, &setup)?;
         Ok((figures::of_run(&device, &run, self.case.tokens, self.budget.total()), Some(run)))
+    }
+
+    fn run_on(&self, device: &Device, setup: &Setup) -> Result<Run, RunError> {
+        run_cut(&self.workload, self.layout.clone(), device, setup, self.router())
     }
 
     /// The prompt goes token by token, too: it is there to fill the cache.

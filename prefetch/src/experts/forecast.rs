@@ -30,6 +30,8 @@ pub struct ExpertForecast<P> {
     resident: PageHeap,
     /// For every expert, when it is expected to be used next, in ticks.
     next_use: Vec<u64>,
+    /// The same in tokens from the last visit of its layer on.
+    tokens_to_use: Vec<f32>,
     /// Visits so far.
     visits: u64,
     /// The layer that follows each, as seen so far: some layers have no experts.
@@ -45,7 +47,9 @@ pub struct ExpertForecast<P> {
 impl<P: Predictor> ExpertForecast<P> {
     /// Decides who stays; asks for nothing ahead.
     pub fn new(grid: ExpertGrid, predictor: P) -> Self {
+        let estimates = (0..grid.layers).flat_map(|layer| predictor.estimates(layer));
         ExpertForecast {
+            tokens_to_use: estimates.map(|estimate| estimate.tokens_to_use()).collect(),
             grid,
             predictor,
             resident: PageHeap::new(grid.len()),
@@ -82,22 +86,34 @@ impl<P: Predictor> ExpertForecast<P> {
         }
     }
 
+    /// Takes what is estimated for the experts of the layer that was just visited.
+    fn expect_layer(&mut self, layer: usize) {
+        let estimates = self.predictor.estimates(layer);
+        let tokens = self.tokens_to_use[self.grid.pages(layer)].iter_mut();
+        tokens.zip(estimates).for_each(|(tokens, estimate)| *tokens = estimate.tokens_to_use());
+        let round = self.grid.layers as f32;
+        for page in self.grid.pages(layer) {
+            self.expect(page, round * self.tokens_to_use[page]);
+        }
+    }
+
     /// Takes `probabilities` for what the present token will choose in `layer`, if they are `known`; else the estimates.
     fn look_ahead(&mut self, layer: usize, known: bool, worth_a_read: f32) {
-        let first = self.grid.pages(layer).start;
-        let round = self.grid.layers as f32;
         self.hints.clear();
-        for expert in 0..self.grid.experts {
-            let later = self.predictor.estimate(layer, expert);
-            let next = if known { self.probabilities[expert] } else { later.next };
-            if known {
-                self.expect(first + expert, 1.0 + (1.0 - next) * round * later.tokens_to_use());
+        let hint = |(next, page): (f32, usize)| (next >= worth_a_read).then_some((next, PageId(page as u32)));
+        if known {
+            let round = self.grid.layers as f32;
+            for (page, expert) in self.grid.pages(layer).zip(0..) {
+                let next: f32 = self.probabilities[expert];
+                self.expect(page, 1.0 + (1.0 - next) * round * self.tokens_to_use[page]);
             }
-            if next >= worth_a_read {
-                self.hints.push((next, PageId((first + expert) as u32)));
-            }
+            let next = self.probabilities.iter().copied();
+            self.hints.extend(next.zip(self.grid.pages(layer)).filter_map(hint));
+        } else {
+            let next = self.predictor.estimates(layer).iter().map(|estimate| estimate.next);
+            self.hints.extend(next.zip(self.grid.pages(layer)).filter_map(hint));
         }
-        self.hints.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        self.hints.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     }
 }
 
@@ -109,11 +125,7 @@ impl<P: Predictor> ExpertPolicy for ExpertForecast<P> {
         }
         self.predictor.observe(routing);
         self.visits += 1;
-        let round = self.grid.layers as f32;
-        for (expert, page) in self.grid.pages(layer).enumerate() {
-            let tokens = self.predictor.estimate(layer, expert).tokens_to_use();
-            self.expect(page, round * tokens);
-        }
+        self.expect_layer(layer);
         self.hints.clear();
         if let Some(worth_a_read) = self.worth_a_read.filter(|_| routing.tokens == 1) {
             let next = self.following[layer];

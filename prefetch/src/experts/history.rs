@@ -6,7 +6,7 @@
 use super::approx::exp;
 use super::{ExpertGrid, Routing};
 
-/// Tokens remembered. Each takes `layers x experts` bits.
+/// Tokens remembered.
 const TOKENS: u64 = 256;
 /// By how much a layer's likeness counts less in the next layer.
 const FADE: f32 = 0.85;
@@ -19,10 +19,14 @@ const NEGLIGIBLE: f32 = 1e-4;
 #[derive(Debug)]
 pub(super) struct History {
     grid: ExpertGrid,
-    /// 64-bit words per layer.
-    words: usize,
-    /// For each remembered token, layer and expert, whether it was chosen. Token t is at row t mod [`TOKENS`].
-    chosen: Vec<u64>,
+    /// Experts that a token chooses of a layer, at most.
+    most: usize,
+    /// For each layer and remembered token, the experts that it chose. Token t is at row t mod [`TOKENS`].
+    chosen: Vec<u32>,
+    /// How many these are.
+    counts: Vec<u32>,
+    /// By expert, whether the present token has chosen it in the present layer.
+    present: Vec<bool>,
     /// The first token of the present pass; those before it are complete.
     first: u64,
     /// Tokens of the present pass.
@@ -33,7 +37,7 @@ pub(super) struct History {
     /// The same as weights: 1 for the likest.
     weight: Vec<f32>,
     /// What the likeness of an equal token would be.
-    most: f32,
+    greatest: f32,
 }
 
 /// Which layer's choices of a past token are looked at.
@@ -46,18 +50,21 @@ pub(super) enum Of {
 }
 
 impl History {
-    pub(super) fn new(grid: ExpertGrid) -> Self {
-        let words = grid.experts.div_ceil(64);
+    /// For a model that chooses `used` experts of each layer per token; of a token that chooses more, the others are forgotten.
+    pub(super) fn new(grid: ExpertGrid, used: usize) -> Self {
+        let rows = grid.layers * TOKENS as usize;
         History {
             grid,
-            words,
-            chosen: vec![0; TOKENS as usize * grid.layers * words],
+            most: used,
+            chosen: vec![0; rows * used],
+            counts: vec![0; rows],
+            present: vec![false; grid.experts],
             first: 0,
             tokens: 0,
             last_layer: None,
             likeness: vec![0.0; TOKENS as usize],
             weight: vec![0.0; TOKENS as usize],
-            most: 0.0,
+            greatest: 0.0,
         }
     }
 
@@ -69,8 +76,7 @@ impl History {
         for choice in routing.choices {
             let token = u64::from(choice.token).min(self.tokens - 1);
             if self.tokens - token < TOKENS {
-                let at = self.at(self.first + token, routing.layer) + choice.expert as usize / 64;
-                self.chosen[at] |= 1 << (choice.expert % 64);
+                self.put_down(self.row(self.first + token, routing.layer), choice.expert);
             }
         }
         if self.tokens == 1 && !routing.choices.is_empty() {
@@ -78,22 +84,35 @@ impl History {
         }
     }
 
-    fn begin_pass(&mut self, tokens: u64) {
-        self.first += self.tokens;
-        self.tokens = tokens.max(1);
-        self.most = 0.0;
-        self.likeness.fill(0.0);
-        self.weight.fill(1.0);
-        let row = self.grid.layers * self.words;
-        for token in self.tokens.saturating_sub(TOKENS)..self.tokens {
-            let at = self.at(self.first + token, 0);
-            self.chosen[at..at + row].fill(0);
+    fn put_down(&mut self, row: usize, expert: u32) {
+        let count = self.counts[row] as usize;
+        if count < self.most && !self.chosen_in(row).contains(&expert) {
+            self.chosen[row * self.most + count] = expert;
+            self.counts[row] += 1;
         }
     }
 
-    /// Where the bits of a layer of a token begin.
-    fn at(&self, token: u64, layer: usize) -> usize {
-        ((token % TOKENS) as usize * self.grid.layers + layer) * self.words
+    fn begin_pass(&mut self, tokens: u64) {
+        self.first += self.tokens;
+        self.tokens = tokens.max(1);
+        self.greatest = 0.0;
+        self.likeness.fill(0.0);
+        self.weight.fill(1.0);
+        for token in self.tokens.saturating_sub(TOKENS)..self.tokens {
+            for layer in 0..self.grid.layers {
+                let row = self.row(self.first + token, layer);
+                self.counts[row] = 0;
+            }
+        }
+    }
+
+    /// The row of a layer of a token.
+    fn row(&self, token: u64, layer: usize) -> usize {
+        layer * TOKENS as usize + (token % TOKENS) as usize
+    }
+
+    fn chosen_in(&self, row: usize) -> &[u32] {
+        &self.chosen[row * self.most..][..self.counts[row] as usize]
     }
 
     /// The complete tokens that are still remembered: one row is the present token's.
@@ -102,18 +121,21 @@ impl History {
     }
 
     fn compare(&mut self, layer: usize, chosen: usize) {
-        let (present, words) = (self.at(self.first, layer), self.words);
+        let present = self.row(self.first, layer);
+        self.present.fill(false);
+        for &expert in &self.chosen[present * self.most..][..self.counts[present] as usize] {
+            self.present[expert as usize] = true;
+        }
         let mut likest = 0f32;
         for token in self.past() {
-            let past = self.at(token, layer);
-            let common: u32 =
-                (0..words).map(|word| (self.chosen[past + word] & self.chosen[present + word]).count_ones()).sum();
+            let past = self.chosen_in(self.row(token, layer));
+            let common = past.iter().filter(|&&expert| self.present[expert as usize]).count();
             let likeness = &mut self.likeness[(token % TOKENS) as usize];
             *likeness = *likeness * FADE + common as f32 / chosen as f32;
             likest = likest.max(*likeness);
         }
-        self.most = self.most * FADE + 1.0;
-        let sharpness = SHARPNESS / self.most.sqrt();
+        self.greatest = self.greatest * FADE + 1.0;
+        let sharpness = SHARPNESS / self.greatest.sqrt();
         for token in self.past() {
             let row = (token % TOKENS) as usize;
             self.weight[row] = exp((self.likeness[row] - likest) * sharpness);
@@ -133,13 +155,8 @@ impl History {
                 continue;
             }
             sum += weight;
-            let at = self.at(shown, layer);
-            for (word, &bits) in self.chosen[at..at + self.words].iter().enumerate() {
-                let mut bits = bits;
-                while bits != 0 {
-                    shares[word * 64 + bits.trailing_zeros() as usize] += weight;
-                    bits &= bits - 1;
-                }
+            for &expert in self.chosen_in(self.row(shown, layer)) {
+                shares[expert as usize] += weight;
             }
         }
         if sum > 0.0 {
@@ -173,7 +190,7 @@ mod tests {
 
     #[test]
     fn like_tokens_tell_the_next_layer_and_the_next_token() {
-        let mut history = History::new(ExpertGrid { layers: 2, experts: 70 });
+        let mut history = History::new(ExpertGrid { layers: 2, experts: 70 }, 1);
         pass(&mut history, &[[1, 65], [2, 66], [3, 67]]);
         for _ in 0..3 * TOKENS {
             pass(&mut history, &[[1, 65]]);
@@ -190,12 +207,12 @@ mod tests {
 
     #[test]
     fn a_prompt_longer_than_the_memory_leaves_its_end() {
-        let mut history = History::new(ExpertGrid { layers: 2, experts: 70 });
+        let mut history = History::new(ExpertGrid { layers: 2, experts: 70 }, 1);
         let tokens: Vec<_> = (0..TOKENS as u32 + 50).map(|t| if t < 100 { [1, 1] } else { [2, 2] }).collect();
         pass(&mut history, &tokens);
         history.observe(&Routing { layer: 0, tokens: 1, choices: &[Chosen { token: 0, expert: 2, weight: 1.0 }] });
         assert_eq!(likeliest(&history, Of::Like, 1), 2);
-        let empty = History::new(ExpertGrid { layers: 2, experts: 70 });
+        let empty = History::new(ExpertGrid { layers: 2, experts: 70 }, 1);
         assert!(!empty.shares(Of::Like, 0, &mut [0.0; 70]));
     }
 }

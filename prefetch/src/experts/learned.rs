@@ -2,9 +2,9 @@
 
 use super::approx::ln;
 use super::history::{History, Of};
-use super::regression::Regression;
-use super::usage::UsageTable;
-use super::{Estimate, ExpertGrid, Predictor, Routing};
+use super::regression::{LANES, Lanes, Regression, lanes};
+use super::usage::{Usage, UsageTable};
+use super::{Estimate, ExpertGrid, Predictor, Routing, ranking};
 
 /// What the next visit of a layer is estimated from; see [`Learned::describe`] for what each is.
 const FEATURES: usize = 11;
@@ -28,109 +28,162 @@ const NEVER: f32 = 64.0;
 ///
 /// It needs no hidden state, only the routing: the same predictor serves a live engine and a recorded trace. Where an engine
 /// asks a router early ([`Predictor::foresee`]), how far its answer is to be trusted is learnt in the same way. Memory is
-/// about 80 bytes per expert and 256 tokens of history at one bit per expert: 3.4 MB for 60 layers of 512.
+/// about 80 bytes per expert and 256 tokens of history at four bytes per choice: 3.1 MB for 60 layers of which 10 of 512 are chosen.
+///
+/// Experts are looked at by lanes: eight of them, as a vector of the machine would have them. What is computed for each, and
+/// the order of sums over experts, is as if they were looked at one after the other.
 #[derive(Debug)]
 pub struct Learned {
     grid: ExpertGrid,
     usage: UsageTable,
     history: History,
-    next: Regression<FEATURES>,
-    ahead: Regression<3>,
-    foreseen: Regression<3>,
-    /// What the estimate of each expert rests on, to learn from when its layer comes again.
-    features: Vec<[f32; FEATURES]>,
+    next: Regression<FEATURES, 12>,
+    ahead: Regression<3, 4>,
+    foreseen: Regression<3, 4>,
+    /// What the estimates of each layer rest on, to learn from when it comes again.
+    features: Vec<[Lanes; FEATURES]>,
     estimates: Vec<Estimate>,
-    /// The same for the layer that [`Predictor::ahead`] last looked at.
-    ahead_features: Vec<[f32; 3]>,
+    /// The layer that [`Predictor::ahead`] last looked at, and what it has said of it.
     ahead_layer: Option<usize>,
-    /// The same for [`Predictor::foresee`].
-    foreseen_features: Vec<[f32; 3]>,
-    foreseen_layer: Option<usize>,
+    said_ahead: Vec<Said>,
+    /// The same for [`Predictor::foresee`], with the number of experts that it had scores of.
+    foreseen_layer: Option<(usize, usize)>,
+    said_foreseen: Vec<Said>,
     /// Experts by their scores.
-    ranked: Vec<u32>,
+    ranked: Vec<u64>,
+    /// For each rank, its feature; and for each expert that of its rank.
+    of_ranks: Vec<f32>,
+    of_rank: Vec<Lanes>,
     /// The layer of the last visit.
     present: Option<usize>,
     /// Whether a layer was visited, so that its features mean something.
     visited: Vec<bool>,
     /// Of the layer under observation, by expert.
     chosen: Vec<bool>,
-    shares: Vec<f32>,
+    shares: Vec<Lanes>,
+}
+
+/// What was said of some experts for the token at hand, and on what grounds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Said {
+    features: [Lanes; 3],
+    probabilities: Lanes,
 }
 
 impl Learned {
     /// For a model that chooses `used` experts of each layer per token.
     pub fn new(grid: ExpertGrid, used: usize) -> Self {
-        let uniform = used as f32 / grid.experts.max(1) as f32;
+        let usage = UsageTable::new(grid, used);
+        let (uniform, lanes) = (usage.uniform(), grid.experts.div_ceil(LANES));
+        // Of those that would be chosen.
+        let chosen = uniform * grid.experts as f32;
         Learned {
             grid,
-            usage: UsageTable::new(grid, used),
-            history: History::new(grid),
+            usage,
+            history: History::new(grid, used),
             next: Regression::new(START, START_CONFIDENCE),
             ahead: Regression::new(AHEAD_START, AHEAD_CONFIDENCE),
             foreseen: Regression::new(FORESEEN_START, AHEAD_CONFIDENCE),
-            features: vec![[0.0; FEATURES]; grid.len()],
+            features: vec![[[0.0; LANES]; FEATURES]; grid.layers * lanes],
             estimates: vec![Estimate { next: uniform, rate: uniform }; grid.len()],
-            ahead_features: vec![[0.0; 3]; grid.experts],
             ahead_layer: None,
-            foreseen_features: vec![[0.0; 3]; grid.experts],
+            said_ahead: vec![Said::default(); lanes],
             foreseen_layer: None,
+            said_foreseen: vec![Said::default(); lanes],
             ranked: Vec::with_capacity(grid.experts),
+            of_ranks: (0..grid.experts).map(|rank| ln((rank as f32 + 0.5) / chosen)).collect(),
+            of_rank: vec![[0.0; LANES]; lanes],
             present: None,
             visited: vec![false; grid.layers],
             chosen: vec![false; grid.experts],
-            shares: vec![0.0; grid.experts],
+            shares: vec![[0.0; LANES]; lanes],
         }
+    }
+
+    /// Where the features of a layer are.
+    fn lanes(&self, layer: usize) -> std::ops::Range<usize> {
+        let lanes = self.shares.len();
+        layer * lanes..(layer + 1) * lanes
     }
 
     /// Compares what was estimated with what was chosen.
     fn learn(&mut self, layer: usize) {
         if self.visited[layer] {
-            for (features, &chosen) in self.features[self.grid.pages(layer)].iter().zip(&self.chosen) {
-                self.next.learn(features, chosen);
+            for (features, chosen) in self.features[self.lanes(layer)].iter().zip(self.chosen.chunks(LANES)) {
+                // Other layers have taught since these features were seen.
+                let probabilities = self.next.probabilities(features);
+                self.next.learn(features, &probabilities, chosen);
             }
             self.next.step();
         }
         if self.ahead_layer == Some(layer) {
-            for (features, &chosen) in self.ahead_features.iter().zip(&self.chosen) {
-                self.ahead.learn(features, chosen);
-            }
-            self.ahead.step();
+            self.ahead.learn_what_was_said(&self.said_ahead, &self.chosen);
         }
-        if self.foreseen_layer == Some(layer) {
-            for (features, &chosen) in self.foreseen_features.iter().zip(&self.chosen) {
-                self.foreseen.learn(features, chosen);
-            }
-            self.foreseen.step();
+        if let Some((_, scored)) = self.foreseen_layer.filter(|(foreseen, _)| *foreseen == layer) {
+            self.foreseen.learn_what_was_said(&self.said_foreseen, &self.chosen[..scored]);
         }
     }
 
     /// Features and estimates for the next visit of the layer.
     fn describe(&mut self, layer: usize, experts_per_token: f32) {
-        let uniform = self.usage.uniform();
-        let floor = 0.1 * uniform;
-        let first = self.grid.pages(layer).start;
-        for (expert, usage) in self.usage.layer(layer).iter().enumerate() {
-            let age = self.usage.age(layer, usage);
-            let weight = usage.weight * experts_per_token; // 1 on average
-            let now = age == Some(0);
-            let [short, middle, long] = usage.shares;
-            let features = [
-                1.0,
-                ln(short + floor),
-                ln(middle + floor),
-                ln(long + floor),
-                if now { 1.0 } else { 0.0 },
-                ln(1.0 + age.map_or(NEVER, |age| age as f32)),
-                if now { weight - 1.0 } else { 0.0 },
-                if age.is_none() { 1.0 } else { 0.0 },
-                weight.min(2.0),
-                ln(self.shares[expert] + SHARE_FLOOR),
-                ln(self.usage.frequency(layer, usage)),
-            ];
-            let next = self.next.probability(&features);
-            self.features[first + expert] = features;
-            self.estimates[first + expert] = Estimate { next, rate: long + floor };
+        let floor = 0.1 * self.usage.uniform();
+        let (lanes, experts) = (self.lanes(layer), self.grid.pages(layer));
+        let estimates = self.estimates[experts].chunks_mut(LANES);
+        let rows = self.usage.layer(layer).iter().zip(&self.shares);
+        for (((usage, shares), kept), estimates) in rows.zip(&mut self.features[lanes]).zip(estimates) {
+            let features = describe(&self.usage, layer, usage, shares, experts_per_token);
+            let next = self.next.probabilities(&features);
+            *kept = features;
+            for ((estimate, next), long) in estimates.iter_mut().zip(next).zip(usage.shares[2]) {
+                *estimate = Estimate { next, rate: long + floor };
+            }
         }
+    }
+
+    /// The estimates of some experts of a layer, the first of them by its number; of experts that are not there anything.
+    fn next_of(estimates: &[Estimate]) -> Lanes {
+        std::array::from_fn(|lane| estimates.get(lane).map_or(0.5, |estimate| estimate.next))
+    }
+}
+
+/// What is known of some experts of a layer.
+#[inline]
+fn describe(
+    table: &UsageTable,
+    layer: usize,
+    usage: &Usage,
+    like: &Lanes,
+    experts_per_token: f32,
+) -> [Lanes; FEATURES] {
+    let floor = 0.1 * table.uniform();
+    let ages = table.ages(layer, usage, NEVER);
+    let now = lanes(&ages, |age| if age == 0.0 { 1.0 } else { 0.0 });
+    let never = usage.last.map(|last| if last == 0 { 1.0 } else { 0.0 });
+    let weights = lanes(&usage.weight, |weight| weight * experts_per_token); // 1 on average
+    let above = lanes(&weights, |weight| weight - 1.0);
+    let [short, middle, long] = &usage.shares;
+    [
+        [1.0; LANES],
+        lanes(short, |share| ln(share + floor)),
+        lanes(middle, |share| ln(share + floor)),
+        lanes(long, |share| ln(share + floor)),
+        now,
+        lanes(&ages, |age| ln(1.0 + age)),
+        std::array::from_fn(|lane| if now[lane] == 1.0 { above[lane] } else { 0.0 }),
+        never,
+        lanes(&weights, |weight| weight.min(2.0)),
+        lanes(like, |share| ln(share + SHARE_FLOOR)),
+        lanes(&table.frequencies(layer, usage), ln),
+    ]
+}
+
+impl Regression<3, 4> {
+    /// Compares what was said of the present token with what it chose.
+    fn learn_what_was_said(&mut self, said: &[Said], chosen: &[bool]) {
+        for (said, chosen) in said.iter().zip(chosen.chunks(LANES)) {
+            self.learn(&said.features, &said.probabilities, chosen);
+        }
+        self.step();
     }
 }
 
@@ -148,31 +201,33 @@ impl Predictor for Learned {
         }
         (self.ahead_layer, self.foreseen_layer) = (None, None);
         self.usage.observe(routing);
-        if !(decoding && self.history.shares(Of::Successor, layer, &mut self.shares)) {
-            self.shares.fill(self.usage.uniform());
+        let shares = self.shares.as_flattened_mut();
+        if !(decoding && self.history.shares(Of::Successor, layer, shares)) {
+            shares.fill(self.usage.uniform());
         }
         self.describe(layer, self.usage.uniform() * self.grid.experts as f32);
         self.visited[layer] = true;
         self.present = Some(layer);
     }
 
-    fn estimate(&self, layer: usize, expert: usize) -> Estimate {
-        self.estimates[self.grid.pages(layer).start + expert]
+    fn estimates(&self, layer: usize) -> &[Estimate] {
+        &self.estimates[self.grid.pages(layer)]
     }
 
     fn ahead(&mut self, layer: usize, probabilities: &mut [f32]) -> bool {
         assert_eq!(probabilities.len(), self.grid.experts, "a probability for each expert of a layer");
         if self.present.is_none_or(|present| layer <= present)
-            || !self.history.shares(Of::Like, layer, &mut self.shares)
+            || !self.history.shares(Of::Like, layer, self.shares.as_flattened_mut())
         {
             return false;
         }
-        let first = self.grid.pages(layer).start;
-        for (expert, probability) in probabilities.iter_mut().enumerate() {
-            let next = self.estimates[first + expert].next;
-            let features = [1.0, logit(next), ln(self.shares[expert] + SHARE_FLOOR)];
-            *probability = self.ahead.probability(&features);
-            self.ahead_features[expert] = features;
+        let estimates = self.estimates[self.grid.pages(layer)].chunks(LANES);
+        let rows = self.said_ahead.iter_mut().zip(&self.shares).zip(estimates);
+        for (((said, shares), estimates), probabilities) in rows.zip(probabilities.chunks_mut(LANES)) {
+            let next = Self::next_of(estimates);
+            said.features = [[1.0; LANES], lanes(&next, logit), lanes(shares, |share| ln(share + SHARE_FLOOR))];
+            said.probabilities = self.ahead.probabilities(&said.features);
+            probabilities.copy_from_slice(&said.probabilities[..probabilities.len()]);
         }
         self.ahead_layer = Some(layer);
         true
@@ -181,31 +236,32 @@ impl Predictor for Learned {
     fn foresee(&mut self, layer: usize, scores: &[f32], probabilities: &mut [f32]) -> bool {
         assert_eq!(probabilities.len(), self.grid.experts, "a probability for each expert of a layer");
         assert!(scores.len() <= self.grid.experts, "{} scores for {} experts", scores.len(), self.grid.experts);
-        let first = self.grid.pages(layer).start;
-        let chosen = self.usage.uniform() * self.grid.experts as f32;
         let learnt = self.ahead_layer == Some(layer);
         self.ranked.clear();
-        self.ranked.extend(0..scores.len() as u32);
-        self.ranked.sort_unstable_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]));
-        probabilities.fill(0.0);
-        self.foreseen_features.fill([0.0; 3]);
-        for (rank, &expert) in self.ranked.iter().enumerate() {
-            let expert = expert as usize;
-            let without = if learnt {
-                self.ahead.probability(&self.ahead_features[expert])
-            } else {
-                self.estimates[first + expert].next
-            };
-            let features = [1.0, ln((rank as f32 + 0.5) / chosen), logit(without)];
-            probabilities[expert] = self.foreseen.probability(&features);
-            self.foreseen_features[expert] = features;
+        self.ranked.extend(scores.iter().zip(0..).map(|(&score, expert)| ranking::key(score, expert)));
+        self.ranked.sort_unstable();
+        let of_rank = self.of_rank.as_flattened_mut();
+        for (ranked, of) in self.ranked.iter().zip(&self.of_ranks) {
+            of_rank[ranking::expert(*ranked) as usize] = *of;
         }
-        self.foreseen_layer = Some(layer);
+        probabilities.fill(0.0);
+        let estimates = self.estimates[self.grid.pages(layer)].chunks(LANES);
+        let rows = self.said_foreseen.iter_mut().zip(&self.said_ahead).zip(&self.of_rank).zip(estimates);
+        for ((((said, ahead), of_rank), estimates), probabilities) in
+            rows.zip(probabilities[..scores.len()].chunks_mut(LANES))
+        {
+            let without = if learnt { ahead.probabilities } else { Self::next_of(estimates) };
+            said.features = [[1.0; LANES], *of_rank, lanes(&without, logit)];
+            said.probabilities = self.foreseen.probabilities(&said.features);
+            probabilities.copy_from_slice(&said.probabilities[..probabilities.len()]);
+        }
+        self.foreseen_layer = Some((layer, scores.len()));
         true
     }
 }
 
 /// The logarithm of the odds, of probabilities that are not certain.
+#[inline]
 fn logit(probability: f32) -> f32 {
     let p = probability.clamp(1e-6, 1.0 - 1e-6);
     ln(p / (1.0 - p))
@@ -228,7 +284,7 @@ mod tests {
             visit(&mut predictor, 0, 3 + token % 2);
             visit(&mut predictor, 1, 7 + token % 2);
         }
-        let [often, never] = [3, 9].map(|expert| predictor.estimate(0, expert));
+        let [often, never] = [3, 9].map(|expert| predictor.estimates(0)[expert]);
         assert!(often.next > 0.3 && never.next < 0.05, "{often:?} {never:?}");
         assert!(often.tokens_to_use() < never.tokens_to_use());
         visit(&mut predictor, 0, 3);
@@ -271,7 +327,7 @@ mod tests {
             predictor.observe(&Routing { layer: 0, tokens: 1 + token as usize % 2 * 1000, choices: &choices });
         }
         for expert in 0..3 {
-            let estimate = predictor.estimate(0, expert);
+            let estimate = predictor.estimates(0)[expert];
             assert!(estimate.tokens_to_use() >= 1.0 && estimate.tokens_to_use().is_finite(), "{estimate:?}");
         }
     }

@@ -25,6 +25,7 @@ mod modelled;
 mod policy;
 mod popularity;
 mod predictor;
+pub mod ranking;
 mod regression;
 pub mod replay;
 pub mod trace;

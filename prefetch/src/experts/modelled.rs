@@ -50,8 +50,8 @@ impl<P: Predictor> Predictor for ModelledLookahead<'_, P> {
         self.next_visit += 1;
     }
 
-    fn estimate(&self, layer: usize, expert: usize) -> Estimate {
-        self.inner.estimate(layer, expert)
+    fn estimates(&self, layer: usize) -> &[Estimate] {
+        self.inner.estimates(layer)
     }
 
     fn ahead(&mut self, layer: usize, probabilities: &mut [f32]) -> bool {

@@ -16,6 +16,7 @@ pub struct Estimate {
 impl Estimate {
     /// Tokens until the next use, at least 1: one token if it is chosen then, else as often as a rate lets expect that lies
     /// between the two, for what is known of the next token says something about those after it.
+    #[inline]
     pub fn tokens_to_use(self) -> f32 {
         use super::approx::{exp, ln};
         const LEAST: f32 = 1e-5;
@@ -32,11 +33,11 @@ pub trait Predictor: fmt::Debug {
     /// The router of a layer has spoken. Layers come in their order, pass after pass.
     fn observe(&mut self, routing: &Routing<'_>);
 
-    /// What is expected of `expert` of `layer`, as of the last visit of that layer.
-    fn estimate(&self, layer: usize, expert: usize) -> Estimate;
+    /// What is expected of each expert of `layer`, as of the last visit of that layer: until the next one it stays the same.
+    fn estimates(&self, layer: usize) -> &[Estimate];
 
     /// Writes for each expert of `layer` the probability that the present token will choose it, given what its earlier layers
-    /// have chosen. `false`, with nothing written, where nothing is known beyond [`Predictor::estimate`].
+    /// have chosen. `false`, with nothing written, where nothing is known beyond [`Predictor::estimates`].
     ///
     /// # Panics
     /// When `probabilities` is not as long as a layer has experts.

@@ -8,13 +8,14 @@ use forebay_pager::{Class, PageId};
 
 use super::{Position, Use};
 use crate::experts::{ExpertGrid, ExpertPolicy, Routing};
-use crate::plan::{Choice, Plan};
+use crate::plan::{Choice, ChoicePlaces, Plan};
 
 /// The experts that have pages in the window. An expert goes by the number that [`ExpertGrid::page`] gives it, where each choice of
 /// the plan is a layer.
 #[derive(Debug)]
 pub struct ResidentExperts {
     choices: Vec<Choice>,
+    places: ChoicePlaces,
     grid: ExpertGrid,
     rows: Vec<Row>,
     /// Pages that have arrived for experts that are held.
@@ -41,17 +42,13 @@ impl ResidentExperts {
         let grid = plan.expert_grid();
         ResidentExperts {
             choices: plan.choices().iter().map(|(_, choice)| *choice).collect(),
+            places: plan.places().clone(),
             grid,
             rows: vec![Row::default(); grid.len()],
             streamed: 0,
             streamed_most,
             policy,
         }
-    }
-
-    /// Whether `page` is one of an expert.
-    pub(super) fn has(&self, page: PageId) -> bool {
-        self.expert_of(page).is_some()
     }
 
     /// A page of an expert has arrived. `false` when the page is dense.
@@ -127,16 +124,15 @@ impl ResidentExperts {
         policy.hint(&unwanted).map(place)
     }
 
-    /// The page that makes room for a page of an expert, `incoming`. What is not held must not push out what is worth more;
+    /// The page that makes room for a page of `expert`. What is not held must not push out what is worth more;
     /// what is held may where nothing else is left to do (a demand), or while little is streamed.
     pub(super) fn room_for(
         &mut self,
-        incoming: PageId,
+        expert: PageId,
         at: Position,
         class: Class,
         evictable: &dyn Fn(PageId) -> bool,
     ) -> Option<PageId> {
-        let expert = self.expert_of(incoming)?;
         let held = self.rows[expert.index()].held;
         if held && (class == Class::Demand || self.streamed < self.streamed_most) {
             return self.least(evictable);
@@ -162,15 +158,15 @@ impl ResidentExperts {
         leaving
     }
 
-    /// Whether `page` is one of an expert that nobody has chosen.
-    pub(super) fn is_hint(&self, page: PageId) -> bool {
-        self.expert_of(page).is_some_and(|expert| !self.rows[expert.index()].held)
+    /// Whether nobody has chosen `expert`.
+    pub(super) fn is_hint(&self, expert: PageId) -> bool {
+        !self.rows[expert.index()].held
     }
 
-    fn expert_of(&self, page: PageId) -> Option<PageId> {
-        let behind = self.choices.partition_point(|choice| choice.pages(0).start <= page.0);
-        let choice = self.choices[behind.checked_sub(1)?];
-        choice.expert_of(page).map(|expert| self.number(&choice, expert))
+    /// The expert that `page` belongs to; `None` when the page is dense.
+    pub(super) fn expert_of(&self, page: PageId) -> Option<PageId> {
+        let choice = &self.choices[self.places.at_or_before(page)?];
+        choice.expert_of(page).map(|expert| self.number(choice, expert))
     }
 
     fn number(&self, choice: &Choice, expert: u32) -> PageId {
@@ -252,7 +248,7 @@ mod tests {
         let gone = std::cell::Cell::new(false);
         let all = |p: PageId| p != PageId(0) || !gone.get();
         (0..6).for_each(|page| assert!(experts.arrived(PageId(page), 0)));
-        let room = |experts: &mut ResidentExperts, class| experts.room_for(PageId(6), 0, class, &all);
+        let room = |experts: &mut ResidentExperts, class| experts.room_for(PageId(3), 0, class, &all);
         assert_eq!(room(&mut experts, Class::Hint), None, "a hint, for which nothing better leaves");
         experts.hold(&choice, 3);
         assert_eq!(room(&mut experts, Class::Hint), Some(PageId(0)), "chosen, and nothing is streamed yet");

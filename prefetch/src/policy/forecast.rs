@@ -53,16 +53,17 @@ impl Forecast {
         self.ahead_count = self.ahead_count + usize::from(ahead) - usize::from(before);
     }
 
-    /// The expert page that makes room for `incoming`, if one may.
+    /// The page of an expert that makes room for `incoming`, which belongs to `expert`, if one may.
     fn expert(
         &mut self,
         incoming: PageId,
+        expert: Option<PageId>,
         at: Position,
         class: Class,
         evictable: &dyn Fn(PageId) -> bool,
     ) -> Option<PageId> {
-        if self.experts.has(incoming) {
-            return self.experts.room_for(incoming, at, class, evictable);
+        if let Some(expert) = expert {
+            return self.experts.room_for(expert, at, class, evictable);
         }
         let hint = class == Class::Hint && !self.keep[incoming.index()];
         if hint && self.ahead_count >= self.ahead_most { None } else { self.experts.least(evictable) }
@@ -71,13 +72,13 @@ impl Forecast {
 
 impl Policy for Forecast {
     fn touch(&mut self, page: PageId, at: Position, use_: Use) {
-        if use_ == Use::Arrived && self.experts.arrived(page, at) || self.experts.has(page) {
+        let (of_expert, next) = match use_ {
+            Use::Arrived => (self.experts.arrived(page, at), at),
+            Use::Done => (self.experts.expert_of(page).is_some(), at + self.cycle),
+        };
+        if of_expert {
             return;
         }
-        let next = match use_ {
-            Use::Arrived => at,
-            Use::Done => at + self.cycle,
-        };
         let kept = self.keep[page.index()];
         self.set_ahead(page, use_ == Use::Arrived && !kept);
         self.next_use.set(page.0, if kept { 0 } else { next });
@@ -96,9 +97,10 @@ impl Policy for Forecast {
         if used.is_some() {
             return used;
         }
-        let expert = self.expert(incoming, at, class, evictable);
-        if expert.is_some() || self.experts.is_hint(incoming) {
-            return expert; // What may be chosen is worth no page that was read because it will be used.
+        let expert = self.experts.expert_of(incoming);
+        let room = self.expert(incoming, expert, at, class, evictable);
+        if room.is_some() || expert.is_some_and(|expert| self.experts.is_hint(expert)) {
+            return room; // What may be chosen is worth no page that was read because it will be used.
         }
         let harmless = |page: &PageId| self.next_use.key(page.0) > at;
         furthest.filter(|page| class == Class::Demand || harmless(page))

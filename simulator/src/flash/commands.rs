@@ -1,9 +1,9 @@
 //! From a request to its first byte: commands one after the other, then the units that sense.
 
 use super::Request;
-use super::chance::{Chance, mix};
 use super::options::FlashOptions;
 use super::parameters::FlashProfile;
+use crate::chance::{Chance, mix};
 use forebay_pager::Nanos;
 
 /// Who is busy until when. Requests come in the order of time, so a queue is one number: when it will be empty.

@@ -38,7 +38,6 @@
 //! optimisation level; logarithms are a table made in software. Looking ([`Flash::next_end`]) or moving on in other
 //! steps ([`Flash::advance`]) changes nothing.
 
-mod chance;
 mod commands;
 mod options;
 mod pace;
@@ -51,12 +50,12 @@ pub use options::{Faults, FlashOptions, IssuingCore, ThermalState};
 pub use parameters::{Background, FlashProfile, Heat, MapCache, Tail, Tier, UsefulDepth};
 pub use thermal::Thermal;
 
-use chance::Chance;
+use crate::chance::Chance;
 use commands::Commands;
 use forebay_pager::Nanos;
 use pace::Pace;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
 /// A read that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,8 +100,9 @@ pub struct Flash {
     commands: Commands,
     pace: Pace,
     submitted: u64,
-    /// Reads whose bytes do not move yet, by when they will and by the order in which they were submitted.
-    waiting: BTreeMap<(Nanos, u64), Waiting>,
+    /// Reads whose bytes do not move yet, the next one last: by when they will, and by the order in which they were submitted.
+    /// There are as many as the queue is deep, so to put one in its place costs less than a tree or a heap.
+    waiting: Vec<Waiting>,
     /// Reads whose bytes move, the one that ends first on top.
     moving: BinaryHeap<Reverse<Moving>>,
     /// Reads that have ended and were not yet handed out.
@@ -111,6 +111,8 @@ pub struct Flash {
 
 #[derive(Debug)]
 struct Waiting {
+    at: Nanos,
+    order: u64,
     id: u64,
     /// What it takes of the link: its bytes, and those that could move while the link turns around.
     bytes: f64,
@@ -139,7 +141,7 @@ impl Flash {
             commands: Commands::new(&profile, &options),
             pace: Pace::new(profile, &options),
             submitted: 0,
-            waiting: BTreeMap::new(),
+            waiting: Vec::new(),
             moving: BinaryHeap::new(),
             ended: VecDeque::new(),
         }
@@ -156,7 +158,10 @@ impl Flash {
         let (outcome, bytes, delay) = self.fate(request.len);
         let bytes = self.commands.work(bytes);
         self.submitted += 1;
-        self.waiting.insert((ready + delay, self.submitted), Waiting { id: request.id, bytes, outcome });
+        let read = Waiting { at: ready + delay, order: self.submitted, id: request.id, bytes, outcome };
+        // Of those that come at the same time the last one submitted is the last to come: it goes to the front.
+        let place = self.waiting.partition_point(|other| other.at > read.at);
+        self.waiting.insert(place, read);
     }
 
     /// When the next read ends if nothing else is submitted; `None` when idle.
@@ -166,9 +171,9 @@ impl Flash {
         }
         let mut pace = self.pace.clone();
         let mut first = self.moving.peek().map(|Reverse(m)| f64::from_bits(m.until));
-        let mut waiting = self.waiting.iter().peekable();
+        let mut waiting = self.waiting.iter().rev().peekable();
         loop {
-            let arrival = waiting.peek().map(|((at, _), _)| *at);
+            let arrival = waiting.peek().map(|read| read.at);
             if first.is_none() && arrival.is_none() {
                 return None;
             }
@@ -180,12 +185,22 @@ impl Flash {
                 }
                 Event::Arrival(at) => {
                     pace.move_to(at);
-                    let (_, read) = waiting.next()?;
+                    let read = waiting.next()?;
                     let until = pace.begin(read.bytes);
                     first = Some(first.map_or(until, |f| f.min(until)));
                 }
             }
         }
+    }
+
+    /// Moves on to when the next read ends, as [`advance`](Flash::advance) does, and tells when that is; `None` when idle. Nothing
+    /// may be submitted before that time any more. It costs half of looking first and then going there.
+    pub fn advance_to_end(&mut self) -> Option<Nanos> {
+        while self.ended.is_empty() {
+            let event = self.next_event()?;
+            self.take(event);
+        }
+        self.ended.front().map(|ended| ended.at)
     }
 
     /// Moves on to `until`; reads that have ended are appended in the order of their ends.
@@ -212,29 +227,31 @@ impl Flash {
 
     /// Takes all events up to `until`.
     fn run_to(&mut self, until: Nanos) {
-        loop {
-            let first = self.moving.peek().map(|Reverse(m)| f64::from_bits(m.until));
-            let arrival = self.waiting.first_key_value().map(|((at, _), _)| *at);
-            if first.is_none() && arrival.is_none() {
-                return; // Heat and other traffic are caught up with when the next read comes.
-            }
-            let event = Event::next(&self.pace, first, arrival);
-            if event.at() > until {
-                return;
-            }
-            self.pace.move_to(event.at());
-            match event {
-                Event::End(at) => self.end(at),
-                Event::Change(_) => self.pace.change(),
-                Event::Arrival(_) => self.begin(),
-            }
+        while let Some(event) = self.next_event().filter(|event| event.at() <= until) {
+            self.take(event);
+        }
+    }
+
+    /// What happens next while reads are under way. Heat and other traffic are caught up with when the next one comes.
+    fn next_event(&self) -> Option<Event> {
+        let first = self.moving.peek().map(|Reverse(m)| f64::from_bits(m.until));
+        let arrival = self.waiting.last().map(|read| read.at);
+        (first.is_some() || arrival.is_some()).then(|| Event::next(&self.pace, first, arrival))
+    }
+
+    fn take(&mut self, event: Event) {
+        self.pace.move_to(event.at());
+        match event {
+            Event::End(at) => self.end(at),
+            Event::Change(_) => self.pace.change(),
+            Event::Arrival(_) => self.begin(),
         }
     }
 
     fn begin(&mut self) {
-        if let Some(((_, order), read)) = self.waiting.pop_first() {
-            let until = self.pace.begin(read.bytes).to_bits();
-            self.moving.push(Reverse(Moving { until, order, id: read.id, outcome: read.outcome }));
+        if let Some(Waiting { order, id, bytes, outcome, .. }) = self.waiting.pop() {
+            let until = self.pace.begin(bytes).to_bits();
+            self.moving.push(Reverse(Moving { until, order, id, outcome }));
         }
     }
 
@@ -249,7 +266,7 @@ impl Flash {
     /// What becomes of a read of `len` bytes: how it ends, what it moves, and how much later.
     fn fate(&mut self, len: u32) -> (Outcome, u32, Nanos) {
         let Faults { delayed, delay_s, short, failed, errno, corrupt } = self.faults;
-        let delay = if self.chance.happens(delayed) { Nanos((delay_s * 1e9) as u64) } else { Nanos::ZERO };
+        let delay = if self.chance.happens(delayed) { Nanos::from_secs_f64(delay_s) } else { Nanos::ZERO };
         if self.chance.happens(failed) {
             (Outcome::Failed(errno), 0, delay)
         } else if len > 1 && self.chance.happens(short) {

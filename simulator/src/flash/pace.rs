@@ -1,9 +1,9 @@
 //! How fast bytes move right now: the link shared out, heat, and other traffic.
 
-use super::chance::Chance;
 use super::options::{FlashOptions, ThermalState};
 use super::parameters::{Background, FlashProfile};
 use super::thermal::Thermal;
+use crate::chance::Chance;
 use forebay_pager::Nanos;
 use std::sync::Arc;
 

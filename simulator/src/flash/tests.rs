@@ -299,10 +299,12 @@ proptest! {
             flash.submit(Nanos(*at), *request);
         }
         while let Some(at) = flash.next_end() {
+            prop_assert_eq!(flash.advance_to_end(), Some(at));
             let before = ended.len();
             flash.advance(at, &mut ended);
             prop_assert_eq!(ended[before].at, at);
         }
+        prop_assert_eq!(flash.advance_to_end(), None);
         prop_assert_eq!(ended, wanted);
     }
 

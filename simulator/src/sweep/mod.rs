@@ -2,10 +2,12 @@
 
 mod advise;
 mod axis;
+mod json;
 mod rows;
 
 pub use advise::{Advice, Advised, Found, advise};
 pub use axis::{Axis, AxisError};
+pub use json::to_json;
 pub use rows::Rows;
 
 use crate::case::Case;
