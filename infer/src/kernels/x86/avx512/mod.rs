@@ -18,6 +18,7 @@ mod float;
 mod panel;
 mod peak;
 mod product;
+mod q6_k;
 mod six_bit;
 mod tile;
 mod transpose;
