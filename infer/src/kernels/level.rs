@@ -13,8 +13,8 @@ pub(super) trait Level: Copy + Sync {
         portable::rows32(rows, per_row, tokens, sink);
     }
 
-    /// See [`portable::rows256`].
-    fn rows256<B: Format256>(self, rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+    /// See [`portable::rows256`]. The rows of `following` lie behind these and come next, if any are known to: they may be asked for.
+    fn rows256<B: Format256>(self, rows: &[B], _following: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
         portable::rows256(rows, per_row, tokens, sink);
     }
 

@@ -10,6 +10,7 @@ use super::formats::{Float, Format32, Format256};
 use super::gemm::{self, with_gemm};
 use super::level::{Level, with_level};
 use super::panel::{Line, PANEL};
+use super::pool::Turn;
 use super::shared::{SharedOut, each_with_scratch};
 use super::{Isa, Panels, Pool};
 use crate::gguf::types::TensorType;
@@ -21,8 +22,12 @@ pub(super) use super::tile::TILE;
 /// The bytes of weights that make a task worth claiming, and the most that a piece should have, so that it stays in the
 /// second-level cache for the next tile of tokens.
 const PIECE: std::ops::Range<usize> = 16 << 10..128 << 10;
-/// The same for one token: there is nothing to stay for, and what a kernel asks for in advance should be its own.
-const ONE_TOKEN_PIECE: usize = 1 << 20;
+/// The bytes of weights that make a task for one token. There is nothing to stay for, and tasks that follow one another are
+/// done by one thread, which asks for weights in advance across their borders: so tasks are small, and in the end nobody waits
+/// for long.
+const ONE_TOKEN_TASK: std::ops::Range<usize> = 16 << 10..128 << 10;
+/// Rows of such a task are a multiple of this: as many as a kernel takes at a time, at most.
+const ONE_TOKEN_ROWS: usize = PANEL;
 /// Pieces per thread when there is enough to share: what the slowest thread is behind at the end is a part of one.
 const PIECES_PER_THREAD: usize = 8;
 /// A piece begins at a multiple of this many rows: whole pairs of panels.
@@ -105,9 +110,17 @@ pub fn matmul(
     if tokens == 0 || total == 0 {
         return;
     }
+    if tokens == 1 {
+        let out = SharedOut::new(out);
+        let task = match pool.threads() {
+            1 => total,
+            threads => (total / (threads * PIECES_PER_THREAD)).clamp(ONE_TOKEN_TASK.start, ONE_TOKEN_TASK.end),
+        };
+        let sink = Sink { out, stride, first: 0, rows: 0 };
+        return pool.run_shares(total.div_ceil(task), &|turn| one_token(isa, parts, acts, sink, task, turn));
+    }
     // The same number of pieces of each run, so that a task number says at once which piece of which run it is.
-    let most = if tokens == 1 { ONE_TOKEN_PIECE } else { PIECE.end };
-    let piece = (total / (pool.threads() * PIECES_PER_THREAD)).clamp(PIECE.start, most);
+    let piece = (total / (pool.threads() * PIECES_PER_THREAD)).clamp(PIECE.start, PIECE.end);
     let runs = runs(parts).count();
     let pieces = total.div_ceil(piece).div_ceil(runs);
     let out = SharedOut::new(out);
@@ -120,9 +133,46 @@ pub fn matmul(
         if begin < end {
             // No other task has these rows: the pieces of a run are disjoint, and so are the parts.
             let sink = Sink { out, stride, first: run[0].first_out + begin, rows: end - begin };
-            Piece { isa, run, rows: begin..end, acts, scratch, sink }.multiply(run[0].ty);
+            Piece { isa, run, rows: begin..end, following: 0, acts, scratch, sink }.multiply(run[0].ty);
         }
     });
+}
+
+/// A task of the product with one token: `bytes` bytes of the parts, one after the other.
+fn one_token(isa: Isa, parts: &[Part<'_>], acts: &Activations, sink: Sink<'_>, bytes: usize, turn: Turn) {
+    let [from, to, share] = [turn.task, turn.task + 1, turn.end].map(|task| task * bytes);
+    // Where the part at hand begins, in bytes.
+    let mut start = 0;
+    for (i, part) in parts.iter().enumerate() {
+        let (begin, end) = (start, start + part.bytes.len());
+        start = end;
+        if end <= from || begin >= to {
+            continue;
+        }
+        let (rows, row_bytes) = (part.rows(), part.row_bytes());
+        let at = |byte: usize| rows.min((byte.saturating_sub(begin) / row_bytes).next_multiple_of(ONE_TOKEN_ROWS));
+        let (first, last) = (at(from), at(to));
+        if first == last {
+            continue;
+        }
+        if !turn.follows && begin <= from {
+            expect(isa, part, first);
+        }
+        // A kernel at the end of a part cannot ask for the beginning of the next.
+        if let (true, true, Some(next)) = (last == rows, end < share, parts.get(i + 1)) {
+            expect(isa, next, 0);
+        }
+        // No other task has these rows.
+        let sink = Sink { first: part.first_out + first, rows: last - first, ..sink };
+        let (run, following) = (std::slice::from_ref(part), at(share) - last);
+        Piece { isa, run, rows: first..last, following, acts, scratch: &mut [], sink }.multiply(part.ty);
+    }
+}
+
+/// Asks for the beginning of some rows that one token will meet next.
+fn expect(isa: Isa, part: &Part<'_>, row: usize) {
+    let row_bytes = part.row_bytes();
+    with_level!(isa, level => level.expect_rows(&part.bytes[row * row_bytes..], row_bytes));
 }
 
 /// Neighbouring parts whose rows follow one another, as pages of one matrix do: they are multiplied as if they were one.
@@ -175,12 +225,23 @@ impl Sink<'_> {
     }
 }
 
+/// Rows of a part that lie one after the other.
+struct Stretch<'a, B> {
+    /// The number of the first of them in the piece.
+    first: usize,
+    rows: &'a [B],
+    /// The rows behind these that the same thread is going to meet next.
+    following: &'a [B],
+}
+
 /// Some rows of one type, to be multiplied with all tokens by one thread.
 struct Piece<'a> {
     isa: Isa,
     run: &'a [Part<'a>],
     /// Counted from the first of the run.
     rows: Range<usize>,
+    /// How many rows behind these the same thread is going to meet next.
+    following: usize,
     acts: &'a Activations,
     scratch: &'a mut [Line],
     sink: Sink<'a>,
@@ -214,38 +275,32 @@ impl<'a> Piece<'a> {
         self.run[0].head
     }
 
-    /// The parts' rows that are this piece's, with the number of the first of them in the piece.
-    fn stretches<B: AnyBitPattern>(&self) -> impl Iterator<Item = (usize, &[B])> {
+    /// The parts' rows that are this piece's.
+    fn stretches<B: AnyBitPattern>(&self) -> impl Iterator<Item = Stretch<'_, B>> {
         let mut first = 0;
         self.run.iter().filter_map(move |part| {
             let (begin, end) = (first, first + part.rows());
             first = end;
             let (from, to) = (begin.max(self.rows.start), end.min(self.rows.end));
-            let bytes = |row: usize| (row - begin) * part.row_bytes();
-            (from < to).then(|| (from - self.rows.start, cast_slice(&part.bytes[bytes(from)..bytes(to)])))
+            let (bytes, ahead) = (|row: usize| (row - begin) * part.row_bytes(), end.min(to + self.following));
+            (from < to).then(|| Stretch {
+                first: from - self.rows.start,
+                rows: cast_slice(&part.bytes[bytes(from)..bytes(to)]),
+                following: cast_slice(&part.bytes[bytes(to)..bytes(ahead)]),
+            })
         })
     }
 
     /// Calls `rows` for each stretch of rows and tile of tokens, with views of the tokens.
-    fn each_tile<V, B: Pod>(&self, view: impl Fn(usize) -> V, rows: impl Fn(&[B], &[V], Sink<'_>)) {
+    fn each_tile<V, B: Pod>(&self, view: impl Fn(usize) -> V, rows: impl Fn(&Stretch<'_, B>, &[V], Sink<'_>)) {
         let (tokens, first_input) = (self.acts.tokens(), self.acts.first_input(self.head()));
-        let mut stretches = self.stretches().peekable();
-        self.expect(stretches.peek());
-        while let Some((first_row, stretch)) = stretches.next() {
-            self.expect(stretches.peek());
+        for stretch in self.stretches() {
             for first in (0..tokens).step_by(TILE) {
                 let len = TILE.min(tokens - first);
                 // Beyond the tile's length the last token again.
                 let views: [V; TILE] = std::array::from_fn(|t| view(first_input + first + t.min(len - 1)));
-                rows(stretch, &views[..len], self.sink.skip_rows(first_row).skip_tokens(first));
+                rows(&stretch, &views[..len], self.sink.skip_rows(stretch.first).skip_tokens(first));
             }
-        }
-    }
-
-    /// Asks for the beginning of a stretch. With several tokens there is time enough to wait for it.
-    fn expect<B: Pod>(&self, stretch: Option<&(usize, &[B])>) {
-        if let (Some((_, rows)), 1) = (stretch, self.acts.tokens()) {
-            with_level!(self.isa, level => level.expect_rows(cast_slice(rows), self.run[0].row_bytes()));
         }
     }
 
@@ -254,7 +309,9 @@ impl<'a> Piece<'a> {
         match self.acts.arrangement() {
             Arrangement::Rows => self.each_tile(
                 |input| self.acts.q8(input),
-                |rows, tokens, sink| with_level!(self.isa, level => level.rows32::<B>(rows, per_row, tokens, sink)),
+                |stretch, tokens, sink| {
+                    with_level!(self.isa, level => level.rows32::<B>(stretch.rows, per_row, tokens, sink));
+                },
             ),
             Arrangement::Tiles => with_gemm!(
                 self.isa,
@@ -269,7 +326,10 @@ impl<'a> Piece<'a> {
         match self.acts.arrangement() {
             Arrangement::Rows => self.each_tile(
                 |input| self.acts.q8k(input),
-                |rows, tokens, sink| with_level!(self.isa, level => level.rows256::<B>(rows, per_row, tokens, sink)),
+                |stretch, tokens, sink| {
+                    let Stretch { rows, following, .. } = *stretch;
+                    with_level!(self.isa, level => level.rows256::<B>(rows, following, per_row, tokens, sink));
+                },
             ),
             Arrangement::Tiles => with_gemm!(
                 self.isa,
@@ -288,7 +348,9 @@ impl<'a> Piece<'a> {
         let cols = self.acts.cols();
         self.each_tile(
             |input| self.acts.float(input),
-            |rows, tokens, sink| with_level!(self.isa, level => level.rows_of_floats::<E>(rows, cols, tokens, sink)),
+            |stretch, tokens, sink| {
+                with_level!(self.isa, level => level.rows_of_floats::<E>(stretch.rows, cols, tokens, sink));
+            },
         );
     }
 }

@@ -136,6 +136,36 @@ impl Pool {
         self.run_slots(tasks, &|_, task| work(task));
     }
 
+    /// Like [`Pool::run`], but neighbouring tasks are mostly done by the same thread, in their order: each thread begins with a
+    /// share of its own, and when that is done it takes from the front of what is left of the others.
+    ///
+    /// # Panics
+    ///
+    /// Like [`Pool::run`].
+    pub fn run_shares(&self, tasks: usize, work: &(dyn Fn(Turn) + Sync)) {
+        /// More threads than this have no share of their own.
+        const MOST: usize = 32;
+        let shares = self.threads().min(MOST).min(tasks);
+        let begin = |share: usize| tasks * share / shares;
+        let next: [_; MOST] =
+            std::array::from_fn(|share| Apart(AtomicUsize::new(if share < shares { begin(share) } else { 0 })));
+        self.run(self.threads().min(tasks), &|thread| {
+            let first = thread % shares;
+            let mut done = None;
+            for share in (first..shares).chain(0..first) {
+                let end = begin(share + 1);
+                loop {
+                    let task = next[share].0.fetch_add(1, Ordering::Relaxed);
+                    if task >= end {
+                        break;
+                    }
+                    work(Turn { task, end, follows: task > 0 && done == Some(task - 1) });
+                    done = Some(task);
+                }
+            }
+        });
+    }
+
     /// Like [`Pool::run`], but `work` also gets, as its first argument, a slot below [`Pool::threads`] that no two calls
     /// have at the same time: an index for scratch memory.
     ///
@@ -153,6 +183,17 @@ impl Pool {
             resume_unwind(payload);
         }
     }
+}
+
+/// A task of [`Pool::run_shares`].
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// The task.
+    pub task: usize,
+    /// Where the share ends that the task is of: those up to there will most likely come to the same thread.
+    pub end: usize,
+    /// Whether the task before this one was the last that this thread did in this run.
+    pub follows: bool,
 }
 
 impl Drop for Pool {
@@ -316,6 +357,26 @@ mod tests {
                 for (task, count) in calls.into_iter().enumerate() {
                     assert_eq!(count.into_inner(), if task < tasks { round + 1 } else { 0 });
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn shares_are_done_once_and_in_order() {
+        for threads in [1, 2, 3, 40] {
+            let pool = pool(threads);
+            for tasks in [0, 1, 2, 7, 100] {
+                let calls: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                let last: Mutex<Vec<(thread::ThreadId, usize)>> = Mutex::default();
+                pool.run_shares(tasks, &|Turn { task, end, follows }| {
+                    calls[task].fetch_add(1, Ordering::Relaxed);
+                    assert!(task < end && end <= tasks);
+                    let mut last = last.lock();
+                    let before = last.iter().rposition(|(thread, _)| *thread == thread::current().id());
+                    assert_eq!(follows, before.is_some_and(|i| last[i].1 + 1 == task), "task {task}");
+                    last.push((thread::current().id(), task));
+                });
+                assert!(calls.into_iter().all(|count| count.into_inner() == 1), "{tasks} tasks of {threads} threads");
             }
         }
     }

@@ -46,7 +46,14 @@ macro_rules! level {
                 unsafe { block32::rows($dot, rows, per_row, tokens, sink) }
             }
 
-            fn rows256<B: Format256>(self, rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+            fn rows256<B: Format256>(
+                self,
+                rows: &[B],
+                _following: &[B],
+                per_row: usize,
+                tokens: &[Q8K<'_>],
+                sink: Sink<'_>,
+            ) {
                 let $level = self;
                 // SAFETY: the token proves the features.
                 unsafe { block256::rows($dot, rows, per_row, tokens, sink) }

@@ -30,7 +30,7 @@ impl Level for Avx2 {
         unsafe { block32::rows(rows, per_row, tokens, sink) }
     }
 
-    fn rows256<B: Format256>(self, rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+    fn rows256<B: Format256>(self, rows: &[B], _following: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
         // SAFETY: the token proves the features.
         unsafe { block256::rows(rows, per_row, tokens, sink) }
     }

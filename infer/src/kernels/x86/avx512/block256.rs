@@ -83,9 +83,9 @@ pub(in crate::kernels) trait Wide256: Vector256 {
 
 /// See [`portable::rows256`](crate::kernels::portable::rows256).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn rows<B: Wide256>(rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+pub(super) fn rows<B: Wide256>(rows: &[B], following: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
     if let [token] = tokens {
-        let end = rows.as_ptr_range().end;
+        let end = if following.is_empty() { rows.as_ptr_range().end } else { following.as_ptr_range().end };
         let (eights, rest) = rows.split_at(rows.len() / (8 * per_row) * 8 * per_row);
         for (i, rows) in eights.chunks_exact(8 * per_row).enumerate() {
             // SAFETY: this function is compiled for the features.

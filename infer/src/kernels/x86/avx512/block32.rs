@@ -24,6 +24,13 @@ pub(in crate::kernels) trait Wide32: Vector32 {
     ///
     /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
     unsafe fn bytes_16(blocks: &[&Self; WEAVE]) -> [__m512i; 8];
+
+    /// The scales and mins (zero where the format has none) of 16 blocks that follow one another.
+    ///
+    /// # Safety
+    ///
+    /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
+    unsafe fn scales_16(blocks: &[Self; WEAVE]) -> (__m512, __m512);
 }
 
 /// See [`portable::rows32`](crate::kernels::portable::rows32).
@@ -106,23 +113,17 @@ fn tile<B: Wide32, const T: usize>(rows: &[B], per_row: usize, tokens: &[Q8<'_>]
 /// Adds the terms of the 16 blocks of weave `w`: first those of its first 8 blocks, then of the others.
 #[inline(always)]
 fn weave<B: Wide32, const T: usize>(blocks: &[B; WEAVE], w: usize, tokens: &[Q8<'_>], lanes: &mut [__m256; T]) {
-    let blocks = blocks.each_ref();
-    let (first, second) = blocks.split_at(8);
     // SAFETY: inlined into `tile`, which is compiled for the features.
     unsafe {
-        let bytes = B::bytes_16(&blocks);
-        let scales = [B::scales(first), B::scales(second)];
+        let (bytes, (scales, mins)) = (B::bytes_16(&blocks.each_ref()), B::scales_16(blocks));
+        let (scales, mins) = (split_floats(scales), split_floats(mins));
         for (lanes, token) in lanes.iter_mut().zip(tokens) {
-            let sums = _mm512_cvtepi32_ps(sums::<B>(&bytes, token, w));
-            let halves = [
-                _mm512_castps512_ps256(sums),
-                _mm256_castsi256_ps(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(sums))),
-            ];
-            for (i, (sums, (scales, mins))) in halves.into_iter().zip(scales).enumerate() {
+            let sums = split_floats(_mm512_cvtepi32_ps(sums::<B>(&bytes, token, w)));
+            for i in 0..2 {
                 let g = 2 * w + i;
-                *lanes = _mm256_fmadd_ps(sums, _mm256_mul_ps(scales, load_8_floats(&token.scales[g])), *lanes);
+                *lanes = _mm256_fmadd_ps(sums[i], _mm256_mul_ps(scales[i], load_8_floats(&token.scales[g])), *lanes);
                 if B::HAS_MIN {
-                    *lanes = _mm256_fmadd_ps(mins, load_8_floats(&token.scaled_sums[g]), *lanes);
+                    *lanes = _mm256_fmadd_ps(mins[i], load_8_floats(&token.scaled_sums[g]), *lanes);
                 }
             }
         }

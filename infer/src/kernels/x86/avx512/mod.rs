@@ -18,6 +18,7 @@ mod float;
 mod panel;
 mod peak;
 mod product;
+mod q6_k;
 mod six_bit;
 mod tile;
 mod transpose;
@@ -37,9 +38,9 @@ impl Level for Avx512Vnni {
         unsafe { block32::rows(rows, per_row, tokens, sink) }
     }
 
-    fn rows256<B: Format256>(self, rows: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+    fn rows256<B: Format256>(self, rows: &[B], following: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
         // SAFETY: the token proves the features.
-        unsafe { block256::rows(rows, per_row, tokens, sink) }
+        unsafe { block256::rows(rows, following, per_row, tokens, sink) }
     }
 
     fn rows_of_floats<E: Float>(self, rows: &[E], cols: usize, tokens: &[&[f32]], sink: Sink<'_>) {

@@ -85,26 +85,37 @@ fn sub_scales_and_mins(heads: __m512i) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn products<B: SixBit>(blocks: &[&B; 8], factors: &[__m512i; 2], quants: &[i8; 256]) -> __m256i {
+    let [a, b, c, d, e, f, g, h] = *blocks;
+    let [first, last] = *factors;
+    // Block by block: in a loop the compiler leaves the sums in memory and looks up which quarter is next.
+    sums_of_16(&[
+        product::<B, 0b00_00_00_00>(a, first, quants),
+        product::<B, 0b01_01_01_01>(b, first, quants),
+        product::<B, 0b10_10_10_10>(c, first, quants),
+        product::<B, 0b11_11_11_11>(d, first, quants),
+        product::<B, 0b00_00_00_00>(e, last, quants),
+        product::<B, 0b01_01_01_01>(f, last, quants),
+        product::<B, 0b10_10_10_10>(g, last, quants),
+        product::<B, 0b11_11_11_11>(h, last, quants),
+    ])
+}
+
+/// 16 integers whose sum is that of one block, whose sub-scales are in the quarter of `factors` that `QUARTER` names four times.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn product<B: SixBit, const QUARTER: i32>(block: &B, factors: __m512i, quants: &[i8; 256]) -> __m512i {
+    let factors = _mm512_shuffle_i32x4::<QUARTER>(factors, factors);
     let activations: &[[i8; 64]; 4] = bytemuck::cast_ref(quants);
-    let mut sums = [_mm512_setzero_si512(); 8];
-    for (r, block) in blocks.iter().enumerate() {
-        let of_block = &factors[r / 4];
-        let of_block = match r % 4 {
-            0 => _mm512_shuffle_i32x4::<0b00_00_00_00>(*of_block, *of_block),
-            1 => _mm512_shuffle_i32x4::<0b01_01_01_01>(*of_block, *of_block),
-            2 => _mm512_shuffle_i32x4::<0b10_10_10_10>(*of_block, *of_block),
-            _ => _mm512_shuffle_i32x4::<0b11_11_11_11>(*of_block, *of_block),
-        };
-        // SAFETY: this function is compiled for the features.
-        let quarters = unsafe { block.quarters() };
-        let four = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), quarters[i], load(&activations[i]));
-        for (i, order) in SCALES_OF_PAIRS.iter().enumerate() {
-            // Sums of four products fit 16 bits, so two quarters are scaled at once.
-            let pair = _mm512_packs_epi32(four(2 * i), four(2 * i + 1));
-            sums[r] = dpwssd(sums[r], pair, _mm512_shuffle_epi8(of_block, load(order)));
-        }
+    // SAFETY: this function is compiled for the features.
+    let quarters = unsafe { block.quarters() };
+    let four = |i: usize| _mm512_dpbusd_epi32(_mm512_setzero_si512(), quarters[i], load(&activations[i]));
+    let mut sum = _mm512_setzero_si512();
+    for (i, order) in SCALES_OF_PAIRS.iter().enumerate() {
+        // Sums of four products fit 16 bits, so two quarters are scaled at once.
+        let pair = _mm512_packs_epi32(four(2 * i), four(2 * i + 1));
+        sum = dpwssd(sum, pair, _mm512_shuffle_epi8(factors, load(order)));
     }
-    sums_of_16(&sums)
+    sum
 }
 
 /// For each pair of quarters, packed to 16 bits: which of the eight sub-scales each number is multiplied by. A quarter is two
@@ -141,22 +152,4 @@ fn min_sums(factors: &[__m512i; 2], sums32: &[i16; 8]) -> __m256i {
     let sums = _mm512_add_epi32(pairs, _mm512_shuffle_epi32::<0b10_11_00_01>(pairs));
     let in_order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
     _mm512_castsi512_si256(_mm512_permutexvar_epi32(in_order, sums))
-}
-
-/// The sum of each vector.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn sums_of_16(x: &[__m512i; 8]) -> __m256i {
-    let twos = |a: __m512i, b: __m512i| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    let fours = |a: __m512i, b: __m512i| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    // In each quarter the sums of its own numbers, of four vectors.
-    let first = fours(twos(x[0], x[1]), twos(x[2], x[3]));
-    let last = fours(twos(x[4], x[5]), twos(x[6], x[7]));
-    let halves = _mm512_add_epi32(
-        _mm512_shuffle_i32x4::<0b01_00_01_00>(first, last),
-        _mm512_shuffle_i32x4::<0b11_10_11_10>(first, last),
-    );
-    let even = _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b10_00_10_00>(halves, halves));
-    let odd = _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b11_01_11_01>(halves, halves));
-    _mm256_add_epi32(even, odd)
 }

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use bytemuck::cast_ref;
 
 use super::block256::Wide256;
-use super::six_bit;
 use super::vector::*;
+use super::{q6_k, six_bit};
 use crate::kernels::activations::Q8K;
 use crate::kernels::blocks::{IQ4_VALUES, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
 use crate::kernels::x86::avx2::types256::{iq4_xs_scales, q3_k_scales, six_bit_pairs};
@@ -136,6 +136,12 @@ impl Wide256 for Q6_K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn factors(&self) -> __m512i {
         lower_halves(_mm512_cvtepi8_epi32(load_half(&self.scales)))
+    }
+
+    #[inline(always)]
+    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, end: *const Self) -> [f32; 8] {
+        // SAFETY: contract.
+        unsafe { q6_k::eight_rows(rows, per_row, token, end) }
     }
 }
 

@@ -6,6 +6,7 @@ use super::block32::Wide32;
 use super::vector::*;
 use crate::kernels::activations::WEAVE;
 use crate::kernels::blocks::{FP4_VALUES, IQ4_NL, IQ4_VALUES, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+use crate::kernels::x86::avx2::Vector32;
 use crate::kernels::x86::avx2::vector::load_half;
 
 /// Sixteen bytes of each block, transposed: vector `k` holds bytes `4 k` to `4 k + 3` of each block.
@@ -81,8 +82,45 @@ const fn unsigned(values: [i8; 16], offset: u8) -> [u8; 16] {
     unsigned
 }
 
+/// The first 32 bits of each block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn heads<B>(blocks: &[B; WEAVE]) -> __m512i {
+    const { assert!(size_of::<B>() >= 4) }
+    let numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    let offsets = _mm512_mullo_epi32(numbers, _mm512_set1_epi32(size_of::<B>() as i32));
+    // SAFETY: the offsets are those of the blocks, none of which is shorter than 4 bytes.
+    unsafe { _mm512_i32gather_epi32::<1>(offsets, blocks.as_ptr().cast()) }
+}
+
+/// The scales that blocks begin with, and no mins.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn first_halves<B>(blocks: &[B; WEAVE]) -> (__m512, __m512) {
+    (_mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads(blocks))), _mm512_setzero_ps())
+}
+
+/// The scales and mins that blocks begin with.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn pairs_of_halves<B>(blocks: &[B; WEAVE]) -> (__m512, __m512) {
+    let heads = heads(blocks);
+    let widened = |halves: __m512i| _mm512_cvtph_ps(_mm512_cvtepi32_epi16(halves));
+    (widened(heads), widened(_mm512_srli_epi32::<16>(heads)))
+}
+
+/// The scales of the first eight blocks and of the others.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn twice_eight<B: Vector32>(blocks: &[B; WEAVE]) -> (__m512, __m512) {
+    let blocks = blocks.each_ref();
+    // SAFETY: this function is compiled for the features.
+    let ((first, first_mins), (last, last_mins)) = unsafe { (B::scales(&blocks[..8]), B::scales(&blocks[8..])) };
+    (join_floats(first, last), join_floats(first_mins, last_mins))
+}
+
 macro_rules! wide32 {
-    ($name:ident, offset: $offset:expr, $blocks:ident => $bytes:expr) => {
+    ($name:ident, offset: $offset:expr, scales: $scales:ident, $blocks:ident => $bytes:expr) => {
         impl Wide32 for $name {
             const OFFSET: u8 = $offset;
 
@@ -91,23 +129,29 @@ macro_rules! wide32 {
             unsafe fn bytes_16($blocks: &[&Self; WEAVE]) -> [__m512i; 8] {
                 $bytes
             }
+
+            #[inline]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+            unsafe fn scales_16(blocks: &[Self; WEAVE]) -> (__m512, __m512) {
+                $scales(blocks)
+            }
         }
     };
 }
 
-wide32!(Q4_0, offset: 8, blocks => split(transposed(blocks, |block: &Self| &block.qs)));
-wide32!(Q4_1, offset: 0, blocks => split(transposed(blocks, |block: &Self| &block.qs)));
-wide32!(Q5_0, offset: 16, blocks => {
+wide32!(Q4_0, offset: 8, scales: first_halves, blocks => split(transposed(blocks, |block: &Self| &block.qs)));
+wide32!(Q4_1, offset: 0, scales: pairs_of_halves, blocks => split(transposed(blocks, |block: &Self| &block.qs)));
+wide32!(Q5_0, offset: 16, scales: first_halves, blocks => {
     let mut bytes = split(transposed(blocks, |block: &Self| &block.qs));
     add_fifth_bits(&mut bytes, blocks, |block: &Self| block.qh);
     bytes
 });
-wide32!(Q5_1, offset: 0, blocks => {
+wide32!(Q5_1, offset: 0, scales: pairs_of_halves, blocks => {
     let mut bytes = split(transposed(blocks, |block: &Self| &block.qs));
     add_fifth_bits(&mut bytes, blocks, |block: &Self| block.qh);
     bytes
 });
-wide32!(Q8_0, offset: 128, blocks => {
+wide32!(Q8_0, offset: 128, scales: first_halves, blocks => {
     let half = |i: usize| transposed(blocks, |block: &Self| &bytemuck::cast_ref::<_, [[u8; 16]; 2]>(&block.qs)[i]);
     let ([a, b, c, d], [e, f, g, h]) = (half(0), half(1));
     let mut bytes = [a, b, c, d, e, f, g, h];
@@ -116,11 +160,11 @@ wide32!(Q8_0, offset: 128, blocks => {
     }
     bytes
 });
-wide32!(IQ4_NL, offset: 128, blocks => {
+wide32!(IQ4_NL, offset: 128, scales: first_halves, blocks => {
     const VALUES: [u8; 16] = unsigned(IQ4_VALUES, 128);
     look_up(&VALUES, split(transposed(blocks, |block: &Self| &block.qs)))
 });
-wide32!(MXFP4, offset: 16, blocks => {
+wide32!(MXFP4, offset: 16, scales: twice_eight, blocks => {
     const VALUES: [u8; 16] = unsigned(FP4_VALUES, 16);
     look_up(&VALUES, split(transposed(blocks, |block: &Self| &block.qs)))
 });

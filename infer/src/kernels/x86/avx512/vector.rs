@@ -51,11 +51,37 @@ pub(super) fn join_floats(lower: __m256, upper: __m256) -> __m512 {
     _mm512_castsi512_ps(_mm512_inserti64x4::<1>(lower, _mm256_castps_si256(upper)))
 }
 
+/// The lower and the upper half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn split_floats(x: __m512) -> [__m256; 2] {
+    let upper = _mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(x));
+    [_mm512_castps512_ps256(x), _mm256_castsi256_ps(upper)]
+}
+
 /// The upper and the lower half added, in 32 bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn fold(x: __m512i) -> __m256i {
     _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x))
+}
+
+/// The sum of each vector.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn sums_of_16(x: &[__m512i; 8]) -> __m256i {
+    let twos = |a: __m512i, b: __m512i| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let fours = |a: __m512i, b: __m512i| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    // In each quarter the sums of its own numbers, of four vectors.
+    let first = fours(twos(x[0], x[1]), twos(x[2], x[3]));
+    let last = fours(twos(x[4], x[5]), twos(x[6], x[7]));
+    let halves = _mm512_add_epi32(
+        _mm512_shuffle_i32x4::<0b01_00_01_00>(first, last),
+        _mm512_shuffle_i32x4::<0b11_10_11_10>(first, last),
+    );
+    let even = _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b10_00_10_00>(halves, halves));
+    let odd = _mm512_castsi512_si256(_mm512_shuffle_i32x4::<0b11_01_11_01>(halves, halves));
+    _mm256_add_epi32(even, odd)
 }
 
 /// Stores 64 bytes.
