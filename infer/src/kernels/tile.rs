@@ -35,7 +35,9 @@ pub(super) struct Tile256 {
     /// The sums of 32, likewise.
     pub(super) sums32: [Tokens<[i16; 2]>; 4],
     pub(super) scales: Tokens<f32>,
-    unused: [u32; 8],
+    /// The largest sum of the squares of 16 neighbouring quants, and of 32, where the level's product looks at them.
+    pub(super) squares: [u32; 2],
+    unused: [u32; 6],
 }
 
 /// The quants of a block of 32 of each of [`WEAVE`] blocks, as [`Level::row_q8`] leaves them.
@@ -52,9 +54,9 @@ pub(super) fn interleave_32(tokens: &[Woven32; TILE], tiles: &mut [Tile32], orde
 }
 
 /// Interleaves the quants of a block of 256 of each token.
-pub(super) fn interleave_256(tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64], order: Order) {
+pub(super) fn interleave_256(tokens: &[[i8; 256]; TILE], tile: &mut Tile256, order: Order) {
     for (t, quants) in tokens.iter().enumerate() {
-        put(to, bytemuck::cast_ref::<_, [[i8; 4]; 64]>(quants), t, order);
+        put(&mut tile.quants, bytemuck::cast_ref::<_, [[i8; 4]; 64]>(quants), t, order);
     }
 }
 
@@ -117,7 +119,7 @@ pub(super) fn pack_256<L: Gemm>(level: L, rows: &[&[f32]], tile: &mut [Tile256])
             }
             tile.scales[t] = scale[0];
         }
-        level.interleave_256(&quants, &mut tile.quants);
+        level.interleave_256(&quants, tile);
         tile.scales[missing.clone()].fill(0.0);
         for to in &mut tile.sums16 {
             to[missing.clone()].fill([0; 2]);
