@@ -40,8 +40,8 @@ pub(super) trait Gemm: Level {
         tile::interleave_32(tokens, tiles, Self::ORDER);
     }
     /// See [`tile::interleave_256`].
-    fn interleave_256(self, tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64]) {
-        tile::interleave_256(tokens, to, Self::ORDER);
+    fn interleave_256(self, tokens: &[[i8; 256]; TILE], tile: &mut Tile256) {
+        tile::interleave_256(tokens, tile, Self::ORDER);
     }
 
     /// Asks for memory that will be written to soon; whether there is any is not looked at.

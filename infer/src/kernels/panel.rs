@@ -48,17 +48,17 @@ pub(super) struct Panel32 {
 pub(super) struct Panel256 {
     /// Interleaved by [`Order::group`].
     pub(super) quants: [[i8; 64]; 64],
-    /// The sub-scales, of which there are 8 or 16.
+    /// The sub-scales, of which there are 8 or 16. Where products take 16 bits at a time the upper halves are zero.
     pub(super) sub_scales: [Plane<i32>; 16],
-    /// As [`Panel32::bias`], for each run of products that is added up before it is scaled: at least 8 elements.
-    pub(super) bias: [Plane<i32>; 32],
+    /// As [`Panel32::bias`], for each sub-block.
+    pub(super) bias: [Plane<i32>; 16],
     /// The mins of sub-blocks, two neighbours together; 4 or 8 pairs.
     pub(super) sub_mins: [Plane<[i16; 2]>; 8],
-    /// The sub-scales times what a level has taken off the quants to centre them, two neighbours together; for types with
-    /// 8 sub-blocks, where a level does so.
-    pub(super) centres: [Plane<[i16; 2]>; 4],
     pub(super) scales: Plane<f32>,
     pub(super) mins: Plane<f32>,
+    /// The largest sum of the squares of a sub-block's quants, where the level's product looks at it.
+    pub(super) squares: u32,
+    unused: [u32; 15],
 }
 
 /// A cache line.

@@ -115,6 +115,23 @@ impl Gate<'_> {
     ///
     /// The lengths do not fit, or are not whole rows.
     pub fn apply(&self, pool: &Pool, isa: Isa, from: &[f32], out: &mut [f32]) {
+        let row = self.row;
+        assert!(out.len().is_multiple_of(row) && from.len() == 2 * out.len(), "{} to {}", from.len(), out.len());
+        let task = (out.len() / (pool.threads() * PIECES_PER_THREAD)).max(PIECE);
+        each_chunk(pool, out, task, &|mut first, mut out| {
+            // A task may begin and end in the middle of a row.
+            while !out.is_empty() {
+                let (token, column) = (first / row, first % row);
+                let (now, later) = out.split_at_mut(out.len().min(row - column));
+                first += now.len();
+                self.columns(isa, &from[token * 2 * row..][..2 * row], column, now);
+                out = later;
+            }
+        });
+    }
+
+    /// Fills `out` with the results from column `first` on, of one row of gates and one of the others.
+    pub(super) fn columns(&self, isa: Isa, from: &[f32], first: usize, out: &mut [f32]) {
         struct Piece<'a>(Activation, [Option<&'a [f32]>; 2], [&'a [f32]; 2], &'a mut [f32]);
         impl Work for Piece<'_> {
             type Output = ();
@@ -143,24 +160,11 @@ impl Gate<'_> {
                 }
             }
         }
-        let row = self.row;
-        assert!(out.len().is_multiple_of(row) && from.len() == 2 * out.len(), "{} to {}", from.len(), out.len());
-        let task = (out.len() / (pool.threads() * PIECES_PER_THREAD)).max(PIECE);
-        each_chunk(pool, out, task, &|mut first, mut out| {
-            // A task may begin and end in the middle of a row.
-            while !out.is_empty() {
-                let (token, column) = (first / row, first % row);
-                let (now, later) = out.split_at_mut(out.len().min(row - column));
-                let columns = column..column + now.len();
-                let gates = &from[token * 2 * row..][..2 * row];
-                let halves = [&gates[columns.clone()], &gates[row..][columns.clone()]];
-                let biases = [self.gate_bias, self.up_bias].map(|bias| bias.map(|bias| &bias[columns.clone()]));
-                first += now.len();
-                let work = Piece(self.activation, biases, halves, now);
-                with_level!(isa, level => level.run(work));
-                out = later;
-            }
-        });
+        let columns = first..first + out.len();
+        let halves = [&from[columns.clone()], &from[self.row..][columns.clone()]];
+        let biases = [self.gate_bias, self.up_bias].map(|bias| bias.map(|bias| &bias[columns.clone()]));
+        let work = Piece(self.activation, biases, halves, out);
+        with_level!(isa, level => level.run(work));
     }
 }
 

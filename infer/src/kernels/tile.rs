@@ -35,7 +35,9 @@ pub(super) struct Tile256 {
     /// The sums of 32, likewise.
     pub(super) sums32: [Tokens<[i16; 2]>; 4],
     pub(super) scales: Tokens<f32>,
-    unused: [u32; 8],
+    /// The largest sum of the squares of 16 neighbouring quants, and of 32, where the level's product looks at them.
+    pub(super) squares: [u32; 2],
+    unused: [u32; 6],
 }
 
 /// The quants of a block of 32 of each of [`WEAVE`] blocks, as [`Level::row_q8`] leaves them.
@@ -52,9 +54,9 @@ pub(super) fn interleave_32(tokens: &[Woven32; TILE], tiles: &mut [Tile32], orde
 }
 
 /// Interleaves the quants of a block of 256 of each token.
-pub(super) fn interleave_256(tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64], order: Order) {
+pub(super) fn interleave_256(tokens: &[[i8; 256]; TILE], tile: &mut Tile256, order: Order) {
     for (t, quants) in tokens.iter().enumerate() {
-        put(to, bytemuck::cast_ref::<_, [[i8; 4]; 64]>(quants), t, order);
+        put(&mut tile.quants, bytemuck::cast_ref::<_, [[i8; 4]; 64]>(quants), t, order);
     }
 }
 
@@ -68,17 +70,36 @@ fn put<const N: usize>(to: &mut [[u8; 32]], quants: &[[i8; 4]; N], t: usize, ord
     }
 }
 
-/// The tile of up to [`TILE`] tokens, whose elements are `rows`, in blocks of 32. Tokens that are missing are
-/// zero.
-pub(super) fn pack_32<L: Gemm>(level: L, rows: &[&[f32]], tile: &mut [Tile32]) {
+/// Where the elements of a tile's tokens come from.
+pub(super) trait Elements {
+    /// How many tokens there are, [`TILE`] at most.
+    fn tokens(&self) -> usize;
+
+    /// The elements of token `t` from number `first` on, as many as `room` has; they may be worked out there.
+    fn of<'a>(&'a self, t: usize, first: usize, room: &'a mut [f32]) -> &'a [f32];
+}
+
+impl Elements for &[&[f32]] {
+    fn tokens(&self) -> usize {
+        self.len()
+    }
+
+    fn of<'a>(&'a self, t: usize, first: usize, room: &'a mut [f32]) -> &'a [f32] {
+        &self[t][first..first + room.len()]
+    }
+}
+
+/// The tile of up to [`TILE`] tokens in blocks of 32. Tokens that are missing are zero.
+pub(super) fn pack_32<L: Gemm>(level: L, elements: &impl Elements, tile: &mut [Tile32]) {
+    let mut room = [0.0; WEAVE * 32];
     let mut quants: [Woven32; TILE] = Zeroable::zeroed();
     let (mut scales, mut sums, mut scaled_sums) = ([0.0; WEAVE], [0; WEAVE], [0.0; WEAVE]);
-    let missing = rows.len()..TILE;
+    let missing = elements.tokens()..TILE;
     for (w, tile) in tile.chunks_mut(WEAVE).enumerate() {
-        for (t, (row, quants)) in rows.iter().zip(&mut quants).enumerate() {
-            let blocks = &row.as_chunks::<32>().0[w * WEAVE..][..tile.len()];
+        for (t, quants) in quants.iter_mut().enumerate().take(missing.start) {
+            let elements = elements.of(t, w * WEAVE * 32, &mut room[..tile.len() * 32]);
             level.row_q8(
-                blocks,
+                elements.as_chunks().0,
                 &mut RowQ8 {
                     quants: bytemuck::cast_slice_mut(quants),
                     scales: &mut scales,
@@ -99,14 +120,15 @@ pub(super) fn pack_32<L: Gemm>(level: L, rows: &[&[f32]], tile: &mut [Tile32]) {
 }
 
 /// The same in blocks of 256.
-pub(super) fn pack_256<L: Gemm>(level: L, rows: &[&[f32]], tile: &mut [Tile256]) {
+pub(super) fn pack_256<L: Gemm>(level: L, elements: &impl Elements, tile: &mut [Tile256]) {
+    let mut room = [0.0; 256];
     let mut quants = [[0i8; 256]; TILE];
     let (mut scale, mut sums16, mut sums32) = ([0.0], [0; 16], [0; 8]);
-    let missing = rows.len()..TILE;
+    let missing = elements.tokens()..TILE;
     for (b, tile) in tile.iter_mut().enumerate() {
-        for (t, (row, quants)) in rows.iter().zip(&mut quants).enumerate() {
+        for (t, quants) in quants.iter_mut().enumerate().take(missing.start) {
             level.row_q8k(
-                std::slice::from_ref(&row.as_chunks::<256>().0[b]),
+                elements.of(t, b * 256, &mut room).as_chunks().0,
                 &mut RowQ8K { quants, scales: &mut scale, sums16: &mut sums16, sums32: &mut sums32 },
             );
             for (to, pair) in tile.sums16.iter_mut().zip(bytemuck::cast_ref::<_, [[i16; 2]; 8]>(&sums16)) {
@@ -117,7 +139,7 @@ pub(super) fn pack_256<L: Gemm>(level: L, rows: &[&[f32]], tile: &mut [Tile256])
             }
             tile.scales[t] = scale[0];
         }
-        level.interleave_256(&quants, &mut tile.quants);
+        level.interleave_256(&quants, tile);
         tile.scales[missing.clone()].fill(0.0);
         for to in &mut tile.sums16 {
             to[missing.clone()].fill([0; 2]);

@@ -30,25 +30,26 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     fn feed_forward(&mut self, rule: &FeedForward, n: usize, steps: &mut Steps) -> Result<(), SchedulerError> {
         let FeedForward { norm, gate, up, down, width, activation, post_norm } = *rule;
         self.norm_x(norm, n);
-        self.gated([gate, up], width, Gating::Product(activation), n, steps)?;
-        self.multiply(steps.next(), &[down.weight], Source::Inner(width), n, Target::H, self.decoder.shape.dim)?;
+        self.gated([gate, up, down], width, Gating::Product(activation), n, steps)?;
+        self.multiply_prepared(steps.next(), n, Target::H, self.decoder.shape.dim)?;
         self.add_h(down.bias, post_norm, n);
         Ok(())
     }
 
-    /// inner = gating(gate(h), up(h)).
+    /// Prepares gating(gate(h), up(h)) as the input of `down`.
     fn gated(
         &mut self,
-        [gate, up]: [Linear; 2],
+        [gate, up, down]: [Linear; 3],
         width: usize,
         gating: Gating,
         n: usize,
         steps: &mut Steps,
     ) -> Result<(), SchedulerError> {
         self.multiply(steps.next(), &[gate.weight, up.weight], Source::H, n, Target::Wide, 2 * width)?;
+        let formats = self.formats(&[down.weight]);
         let Self { scratch, vectors, compute, .. } = self;
         let biases = [gate, up].map(|linear| vector(vectors, linear.bias));
-        gate_up(compute, gating, biases, width, &scratch.wide[..n * 2 * width], &mut scratch.inner[..n * width]);
+        gate_up(compute, gating, biases, width, n, scratch, formats);
         Ok(())
     }
 
@@ -117,9 +118,9 @@ impl<S: Storage, C: Clock> Engine<S, C> {
     ) -> Result<(), SchedulerError> {
         let SharedExpert { gate, up, down, width, .. } = *shared;
         let dim = self.decoder.shape.dim;
-        self.gated([gate, up], width, rule.gating, n, steps)?;
+        self.gated([gate, up, down], width, rule.gating, n, steps)?;
         let (first, stride) = (rule.router.chosen * dim, rule.summands() * dim);
-        self.multiply(steps.next(), &[down.weight], Source::Inner(width), n, Target::Summands(first), stride)?;
+        self.multiply_prepared(steps.next(), n, Target::Summands(first), stride)?;
         let Self { scratch, vectors, .. } = self;
         if let Some(bias) = vector(vectors, down.bias) {
             let rows = scratch.summands[first..].chunks_mut(stride).take(n);
@@ -134,17 +135,17 @@ impl<S: Storage, C: Clock> Engine<S, C> {
         let dim = self.decoder.shape.dim;
         let n = self.gather(rule, expert);
 
+        let down_formats = self.formats(&[down.weight]);
         self.prepare(Source::Gathered, n, self.formats(&[gate.weight, up.weight]));
         let Self { scratch, vectors, compute, weights, .. } = self;
-        let Scratch { wide, inner, activations, panels, .. } = scratch;
+        let Scratch { wide, activations, panels, .. } = scratch;
         let wide = &mut wide[..n * 2 * width];
         weights.multiply_expert(&[gate.weight, up.weight], compute, activations, panels, wide, 2 * width)?;
         let of_expert =
             |linear: Linear, len: usize| vector(vectors, linear.bias).map(|b| &b[expert as usize * len..][..len]);
         let biases = [gate, up].map(|linear| of_expert(linear, width));
-        gate_up(compute, gating, biases, width, wide, &mut inner[..n * width]);
+        gate_up(compute, gating, biases, width, n, scratch, down_formats);
 
-        self.prepare(Source::Inner(width), n, self.formats(&[down.weight]));
         let Self { scratch, vectors, compute, weights, .. } = self;
         let Scratch { gathered, summands, routing, activations, panels, .. } = scratch;
         let gathered = &mut gathered[..n * dim];
@@ -183,18 +184,28 @@ pub(super) fn rule_of<'a>(router: &Router, vectors: &'a Vectors) -> Rule<'a> {
     }
 }
 
-/// inner = gating(gate + bias, up + bias), where each row of `wide` is a row of gates and then one of ups.
+/// Prepares gating(gate + bias, up + bias) as an input, where each of the `n` rows of `wide` is a row of gates and then one
+/// of ups.
 fn gate_up(
     compute: &Compute,
     gating: Gating,
     biases: [Option<&[f32]>; 2],
     row: usize,
-    wide: &[f32],
-    inner: &mut [f32],
+    n: usize,
+    scratch: &mut Scratch,
+    formats: Formats,
 ) {
-    let (Compute { pool, isa }, [gate_bias, up_bias]) = (compute, biases);
+    let (&Compute { ref pool, isa }, [gate_bias, up_bias]) = (compute, biases);
+    let Scratch { wide, inner, activations, .. } = scratch;
+    let (wide, inner) = (&wide[..n * 2 * row], &mut inner[..n * row]);
     match gating {
-        Gating::Product(activation) => Gate { activation, gate_bias, up_bias, row }.apply(pool, *isa, wide, inner),
-        Gating::Clamped { alpha, limit } => ClampedGate { alpha, limit, biases, row }.apply(pool, *isa, wide, inner),
+        Gating::Product(activation) => {
+            let gate = Gate { activation, gate_bias, up_bias, row };
+            activations.prepare_gated(pool, isa, &gate, wide, inner, formats);
+        }
+        Gating::Clamped { alpha, limit } => {
+            ClampedGate { alpha, limit, biases, row }.apply(pool, isa, wide, inner);
+            activations.prepare(pool, isa, inner, row, formats);
+        }
     }
 }

@@ -10,11 +10,12 @@ use bytemuck::{Zeroable, cast_slice, cast_slice_mut};
 
 use self::layout::{Layout, take, take_mut};
 pub(super) use self::views::{Q8, Q8K, WEAVE, woven};
-use super::gemm::{Gemm, with_gemm};
+use super::gemm::with_gemm;
 use super::panel::Line;
 use super::quantize::{self, RowQ8, RowQ8K};
 use super::shared::each_row;
-use super::tile::{self, TILE, Tile32, Tile256};
+use super::steps::Gate;
+use super::tile::{self, Elements, TILE, Tile32, Tile256};
 use super::{Isa, Pool};
 use crate::gguf::types::TensorType;
 
@@ -210,13 +211,9 @@ impl Activations {
             x.len()
         );
         assert!(heads > 0 && (heads - 1) * head_stride + cols <= stride, "{width:?} in rows of {stride}");
-        let (tokens, layout) = (inputs.tokens(), Layout { cols, formats });
-        let [floats, quants] = most_lines(tokens, &[width], formats);
-        let room = tokens <= self.max_tokens && floats <= self.floats.len() && quants <= self.quants.len();
-        assert!(room, "{tokens} x {width:?} activations in {self:?}");
-        assert!(self.max_formats.contains(formats), "activations as {formats:?} in {self:?}");
-        (self.tokens, self.heads, self.layout) = (tokens, heads, layout);
-        (self.isa, self.arrangement) = (isa, Arrangement::of(isa, tokens));
+        let tokens = inputs.tokens();
+        let layout = self.begin(isa, tokens, width, formats);
+        let floats = heads * tokens * layout.float_lines();
         each_row(pool, &mut self.floats[..floats], layout.float_lines(), &|input, mut lines| {
             take_mut(&mut lines, cols).copy_from_slice(inputs.row(input / tokens, input % tokens));
         });
@@ -227,16 +224,59 @@ impl Activations {
                     quantize_row(isa, inputs.row(input / tokens, input % tokens), layout, lines);
                 });
             }
-            Arrangement::Tiles => with_gemm!(isa, level => {
+            Arrangement::Tiles => self.fill_tiles(pool, |tile, lines| {
                 let tiles = tokens.div_ceil(TILE);
-                let lines = &mut self.quants[..heads * tiles * layout.tile_lines()];
-                each_row(pool, lines, layout.tile_lines(), &|tile, lines| {
-                    let (head, first) = (tile / tiles, tile % tiles * TILE);
-                    let rows: [&[f32]; TILE] = std::array::from_fn(|t| inputs.row(head, (first + t).min(tokens - 1)));
-                    quantize_tile(level, &rows[..TILE.min(tokens - first)], layout, lines);
-                });
-            }, _ => unreachable!("tiles are for levels that have products of them")),
+                let (head, first) = (tile / tiles, tile % tiles * TILE);
+                let rows: [&[f32]; TILE] = std::array::from_fn(|t| inputs.row(head, (first + t).min(tokens - 1)));
+                quantize_tile(isa, &&rows[..TILE.min(tokens - first)], layout, lines);
+            }),
         }
+    }
+
+    /// Takes what a gate makes of the rows of `from`, in the forms `formats`. In tiles it is quantized as it is made;
+    /// otherwise it is made in `room` first.
+    ///
+    /// # Panics
+    ///
+    /// As of [`Gate::apply`] and [`Activations::prepare`].
+    pub fn prepare_gated(
+        &mut self,
+        pool: &Pool,
+        isa: Isa,
+        gate: &Gate<'_>,
+        from: &[f32],
+        room: &mut [f32],
+        formats: Formats,
+    ) {
+        let (row, tokens) = (2 * gate.row, room.len() / gate.row);
+        if formats.contains(Formats::FLOAT) || Arrangement::of(isa, tokens) == Arrangement::Rows {
+            gate.apply(pool, isa, from, room);
+            return self.prepare(pool, isa, room, gate.row, formats);
+        }
+        assert!(tokens * row == from.len(), "{} to {tokens} rows of {}", from.len(), gate.row);
+        let layout = self.begin(isa, tokens, Width::one(gate.row), formats);
+        self.fill_tiles(pool, |tile, lines| {
+            let rows = &from[tile * TILE * row..];
+            let gated = Gated { gate, isa, rows: &rows[..rows.len().min(TILE * row)] };
+            quantize_tile(isa, &gated, layout, lines);
+        });
+    }
+
+    /// Begins to take so many tokens.
+    fn begin(&mut self, isa: Isa, tokens: usize, width: Width, formats: Formats) -> Layout {
+        let [floats, quants] = most_lines(tokens, &[width], formats);
+        let room = tokens <= self.max_tokens && floats <= self.floats.len() && quants <= self.quants.len();
+        assert!(room, "{tokens} x {width:?} activations in {self:?}");
+        assert!(self.max_formats.contains(formats), "activations as {formats:?} in {self:?}");
+        (self.tokens, self.heads, self.layout) = (tokens, width.heads, Layout { cols: width.cols, formats });
+        (self.isa, self.arrangement) = (isa, Arrangement::of(isa, tokens));
+        self.layout
+    }
+
+    /// Fills the lines of each tile.
+    fn fill_tiles(&mut self, pool: &Pool, fill: impl Fn(usize, &mut [Line]) + Sync) {
+        let (tiles, len) = (self.heads * self.tokens.div_ceil(TILE), self.layout.tile_lines());
+        each_row(pool, &mut self.quants[..tiles * len], len, &fill);
     }
 
     /// The number of tokens prepared.
@@ -361,14 +401,35 @@ fn quantize_row(isa: Isa, x: &[f32], layout: Layout, mut lines: &mut [Line]) {
     }
 }
 
-/// Quantizes the tokens `rows` to a tile.
-fn quantize_tile<L: Gemm>(level: L, rows: &[&[f32]], layout: Layout, lines: &mut [Line]) {
+/// Quantizes tokens to a tile.
+fn quantize_tile(isa: Isa, elements: &impl Elements, layout: Layout, lines: &mut [Line]) {
     let (lines_32, lines_256) = lines.split_at_mut(layout.tile_32_lines());
-    if layout.formats.contains(Formats::Q8) {
-        tile::pack_32(level, rows, cast_slice_mut(lines_32));
+    with_gemm!(isa, level => {
+        if layout.formats.contains(Formats::Q8) {
+            tile::pack_32(level, elements, cast_slice_mut(lines_32));
+        }
+        if layout.formats.contains(Formats::Q8K) {
+            tile::pack_256(level, elements, cast_slice_mut(lines_256));
+        }
+    }, _ => unreachable!("tiles are for levels that have products of them"))
+}
+
+/// What a gate makes of some rows.
+struct Gated<'a> {
+    gate: &'a Gate<'a>,
+    isa: Isa,
+    rows: &'a [f32],
+}
+
+impl Elements for Gated<'_> {
+    fn tokens(&self) -> usize {
+        self.rows.len() / (2 * self.gate.row)
     }
-    if layout.formats.contains(Formats::Q8K) {
-        tile::pack_256(level, rows, cast_slice_mut(lines_256));
+
+    fn of<'a>(&'a self, t: usize, first: usize, room: &'a mut [f32]) -> &'a [f32] {
+        let row = 2 * self.gate.row;
+        self.gate.columns(self.isa, &self.rows[t * row..][..row], first, room);
+        room
     }
 }
 

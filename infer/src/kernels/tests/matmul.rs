@@ -1,6 +1,7 @@
 //! Matrix products.
 
 use super::*;
+use crate::kernels::steps::{Activation, Gate};
 use crate::kernels::{Activations, Formats, Inputs, Panels, Part, Width, dequantize_row, matmul};
 
 fn prepared(isa: Isa, x: &[f32], cols: usize, ty: TensorType) -> Activations {
@@ -128,6 +129,34 @@ fn each_head_meets_its_own_rows() {
                         );
                         assert_eq!(got[rows..], [7.0; 2]);
                     }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_gate_makes_is_quantized_alike_in_one_pass_and_in_two() {
+    let mut random = Random(9);
+    for ty in types() {
+        let (rows, cols) = (5, 3 * 256);
+        let bytes = paint(ty, rows * cols / ty.block_len(), Paint::Plain, &mut random);
+        let biases = [random.floats(cols), random.floats(cols)];
+        for (activation, which) in [(Activation::Silu, 0), (Activation::GeluTanh, 1), (Activation::Silu, 3)] {
+            let bias = |i: usize| (which >> i & 1 == 1).then_some(&biases[i][..]);
+            let gate = Gate { activation, gate_bias: bias(0), up_bias: bias(1), row: cols };
+            for tokens in [1, 15, 16, 21] {
+                let from = random.floats(tokens * 2 * cols);
+                let mut room = vec![0.0; tokens * cols];
+                gate.apply(&pool(1), Isa::Portable, &from, &mut room);
+                let expected = product(1, Isa::Portable, ty, cols, &bytes, &room);
+                for isa in Isa::available() {
+                    let mut acts = Activations::new(tokens, &[Width::one(cols)], Formats::of(ty));
+                    acts.prepare_gated(&pool(2), isa, &gate, &from, &mut room, Formats::of(ty));
+                    let mut out = vec![0.0; tokens * rows];
+                    let part = Part { ty, cols, bytes: &bytes, head: 0, first_out: 0 };
+                    matmul(&pool(2), isa, &[part], &acts, &mut Panels::new(isa, 2, cols), &mut out, rows);
+                    assert_eq!(bits(&out), bits(&expected), "{isa} {ty}, {tokens} tokens, {gate:?}");
                 }
             }
         }

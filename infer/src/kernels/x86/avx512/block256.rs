@@ -19,25 +19,11 @@ pub(in crate::kernels) trait Wide256: Vector256 {
     /// Sub-blocks that have a scale of their own: 8 or 16.
     const SUB_BLOCKS: usize;
 
-    /// How many products (of quants without offset) are added up before they are scaled: 32 or 16, a whole sub-block; or
-    /// fewer, if it takes that to keep the sum within 16 bits, where scaling is one instruction.
-    const RUN: usize;
+    /// How many products (of quants without offset) are added up before they are scaled: a whole sub-block.
+    const RUN: usize = 256 / Self::SUB_BLOCKS;
 
-    /// What panels take off the quants, as a power of two, so that the sum of a run of products fits 16 bits; given back
-    /// with the sums of the activations. Only for types with 8 sub-blocks.
-    const CENTRE_BITS: Option<u32> = None;
-
-    /// Whether the sum of so many products fits 16 bits.
-    const RUN_FITS_16_BITS: bool = {
-        let magnitude = match Self::CENTRE_BITS {
-            Some(bits) => {
-                let centre = 1 << bits;
-                if centre > Self::MAX - centre { centre } else { Self::MAX - centre }
-            }
-            None => Self::MAX,
-        };
-        Self::RUN * magnitude as usize * 127 <= i16::MAX as usize
-    };
+    /// Whether the sum of so many products fits 16 bits, whatever the quants.
+    const RUN_FITS_16_BITS: bool = Self::RUN * Self::MAX as usize * 127 <= i16::MAX as usize;
 
     /// The largest magnitude of the quants.
     const MAX: u8;

@@ -75,9 +75,9 @@ impl Gemm for Avx512Vnni {
         unsafe { tile::interleave_32(tokens, tiles) }
     }
 
-    fn interleave_256(self, tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64]) {
+    fn interleave_256(self, tokens: &[[i8; 256]; TILE], tile: &mut Tile256) {
         // SAFETY: the token proves the features.
-        unsafe { tile::interleave_256(tokens, to) }
+        unsafe { tile::interleave_256(tokens, tile) }
     }
 
     fn expect_write(self, at: *const f32) {

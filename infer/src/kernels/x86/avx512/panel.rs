@@ -64,8 +64,7 @@ fn expect_next<B>(rows: &[&[B]; PANEL], b: usize) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn quants_256<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
-    let less = |bits: Option<u32>| bits.map_or(0, |bits| 1 << bits);
-    let offset = _mm512_set1_epi8(less(B::OFFSET_BITS) + less(B::CENTRE_BITS));
+    let offset = _mm512_set1_epi8(B::OFFSET_BITS.map_or(0, |bits| 1 << bits));
     let mut quarters = [[_mm512_setzero_si512(); PANEL]; 4];
     for (r, block) in blocks.iter().enumerate() {
         // SAFETY: this function is compiled for the features.
@@ -73,17 +72,23 @@ fn quants_256<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
             quarter[r] = _mm512_sub_epi8(bytes, offset);
         }
     }
-    let mut sums = [_mm512_setzero_si512(); 32];
+    let (mut sums, mut squares) = ([_mm512_setzero_si512(); 16], [_mm512_setzero_si512(); 16]);
     for (q, (to, rows)) in panel.quants.as_chunks_mut::<PANEL>().0.iter_mut().zip(quarters).enumerate() {
         for (k, (to, quants)) in to.iter_mut().zip(transposed(rows)).enumerate() {
             store(to, quants);
-            let run = &mut sums[(q * PANEL + k) * 4 / B::RUN];
-            *run = add_offset_times(*run, quants);
+            let run = (q * PANEL + k) * 4 / B::RUN;
+            sums[run] = add_offset_times(sums[run], quants);
+            if !B::RUN_FITS_16_BITS {
+                squares[run] = add_squares(squares[run], quants);
+            }
         }
     }
-    for (to, sums) in panel.bias.iter_mut().zip(sums).take(256 / B::RUN) {
-        store(to, _mm512_sub_epi32(_mm512_setzero_si512(), sums));
+    let mut largest = squares[0];
+    for (run, to) in panel.bias.iter_mut().enumerate().take(B::SUB_BLOCKS) {
+        store(to, _mm512_sub_epi32(_mm512_setzero_si512(), sums[run]));
+        largest = _mm512_max_epi32(largest, squares[run]);
     }
+    panel.squares = _mm512_reduce_max_epi32(largest) as u32;
 }
 
 #[inline]
@@ -98,16 +103,7 @@ fn sub_scales<B: Wide256>(blocks: &[&B; PANEL], panel: &mut Panel256) {
     let step = 16 / B::SUB_BLOCKS;
     let scales = transposed(rows);
     for (to, scales) in panel.sub_scales.iter_mut().zip(scales.into_iter().step_by(step)) {
-        let whole = _mm512_srai_epi32::<16>(_mm512_slli_epi32::<16>(scales));
-        store(to, if B::RUN_FITS_16_BITS { scales } else { whole });
-    }
-    if let Some(bits) = B::CENTRE_BITS {
-        const { assert!(B::CENTRE_BITS.is_none() || B::SUB_BLOCKS == 8) }
-        for (to, pair) in panel.centres.iter_mut().zip(scales.as_chunks::<4>().0) {
-            let by = _mm512_set1_epi16(1 << bits);
-            let [first, _, second, _] = pair.map(|scales| _mm512_mullo_epi16(scales, by));
-            store(to, lower_halves(first, second));
-        }
+        store(to, _mm512_and_si512(scales, _mm512_set1_epi32(0xffff)));
     }
     if B::HAS_MIN {
         for (row, block) in rows.iter_mut().zip(blocks) {

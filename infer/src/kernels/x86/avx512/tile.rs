@@ -7,7 +7,7 @@ use super::vector::*;
 use crate::kernels::activations::WEAVE;
 use crate::kernels::gemm::Gemm;
 use crate::kernels::isa::Avx512Vnni;
-use crate::kernels::tile::{TILE, Tile32, Woven32};
+use crate::kernels::tile::{TILE, Tile32, Tile256, Woven32};
 
 /// See [`tile::interleave_32`](crate::kernels::tile::interleave_32).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -23,19 +23,33 @@ pub(super) fn interleave_32(tokens: &[Woven32; TILE], tiles: &mut [Tile32]) {
     }
 }
 
-/// See [`tile::interleave_256`](crate::kernels::tile::interleave_256).
+/// See [`tile::interleave_256`](crate::kernels::tile::interleave_256); and sums up the squares.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn interleave_256(tokens: &[[i8; 256]; TILE], to: &mut [[u8; 32]; 64]) {
+pub(super) fn interleave_256(tokens: &[[i8; 256]; TILE], tile: &mut Tile256) {
     let vectors: &[[[i8; 64]; 4]; TILE] = bytemuck::cast_ref(tokens);
-    for (half, to) in to.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+    let mut largest = [_mm512_setzero_si512(); 2];
+    for (half, to) in tile.quants.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let rows: [__m512i; 16] = std::array::from_fn(|i| load(&vectors[i % TILE][2 * half + i / TILE]));
+        let columns = transposed(rows);
         let (first, second) = to.split_at_mut(16);
-        for ((first, second), column) in first.iter_mut().zip(second).zip(transposed(rows)) {
+        for ((first, second), column) in first.iter_mut().zip(second).zip(columns) {
             let column = with_offset(column);
             crate::kernels::x86::avx2::vector::store(first, _mm512_castsi512_si256(column));
             crate::kernels::x86::avx2::vector::store(second, _mm512_extracti64x4_epi64::<1>(column));
         }
+        // Four columns are 16 quants of each token.
+        for pair in columns.as_chunks::<8>().0 {
+            let mut of_16 = [_mm512_setzero_si512(); 2];
+            for (sum, columns) in of_16.iter_mut().zip(pair.as_chunks::<4>().0) {
+                for column in columns {
+                    *sum = add_squares(*sum, *column);
+                }
+                largest[0] = _mm512_max_epi32(largest[0], *sum);
+            }
+            largest[1] = _mm512_max_epi32(largest[1], _mm512_add_epi32(of_16[0], of_16[1]));
+        }
     }
+    tile.squares = largest.map(|largest| _mm512_reduce_max_epi32(largest) as u32);
 }
 
 #[inline]

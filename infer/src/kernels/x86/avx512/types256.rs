@@ -61,9 +61,7 @@ fn each_twice(factors: __m128i) -> __m512i {
 
 impl Wide256 for Q4_K {
     const SUB_BLOCKS: usize = 8;
-    const RUN: usize = 32;
     const MAX: u8 = 15;
-    const CENTRE_BITS: Option<u32> = Some(3);
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -86,7 +84,6 @@ impl Wide256 for Q4_K {
 
 impl Wide256 for Q5_K {
     const SUB_BLOCKS: usize = 8;
-    const RUN: usize = 32;
     const MAX: u8 = 31;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -115,7 +112,6 @@ impl Wide256 for Q5_K {
 
 impl Wide256 for Q6_K {
     const SUB_BLOCKS: usize = 16;
-    const RUN: usize = 8;
     const MAX: u8 = 32;
     const OFFSET_BITS: Option<u32> = Some(5);
 
@@ -166,7 +162,6 @@ fn pairs_of_bits(qs: &[u8; 64]) -> [__m512i; 4] {
 
 impl Wide256 for Q2_K {
     const SUB_BLOCKS: usize = 16;
-    const RUN: usize = 16;
     const MAX: u8 = 3;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -183,7 +178,6 @@ impl Wide256 for Q2_K {
 
 impl Wide256 for Q3_K {
     const SUB_BLOCKS: usize = 16;
-    const RUN: usize = 16;
     const MAX: u8 = 4;
     const OFFSET_BITS: Option<u32> = Some(2);
 
@@ -208,7 +202,6 @@ impl Wide256 for Q3_K {
 
 impl Wide256 for IQ4_XS {
     const SUB_BLOCKS: usize = 8;
-    const RUN: usize = 32;
     const MAX: u8 = 127;
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]

@@ -101,6 +101,14 @@ pub(super) fn store_floats(to: &mut [f32; 16], from: __m512) {
     unsafe { _mm512_storeu_ps(to.as_mut_ptr(), from) }
 }
 
+/// Adds, to each 32 bits of `acc`, the squares of four bytes, none of which is -128.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn add_squares(acc: __m512i, bytes: __m512i) -> __m512i {
+    let magnitudes = _mm512_abs_epi8(bytes);
+    _mm512_dpbusd_epi32(acc, magnitudes, magnitudes)
+}
+
 /// Adds, to each 32 bits of `acc`, the products of both 16-bit halves of `a` with those of `b`.
 ///
 /// The intrinsic means the same, but the compiler takes it apart into a multiplication and an addition, to shorten chains
