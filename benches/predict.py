@@ -69,7 +69,7 @@ def main():
             with tempfile.TemporaryDirectory() as folder:
                 profile = pathlib.Path(folder) / "this.toml"
                 largest = max(models, key=lambda model: model.stat().st_size)
-                probes.append(run_json(prefix, "probe", largest, "--rounds", 3, "-o", profile, "--json"))
+                probes.append(run_json(prefix, "probe", largest, "--rounds", 1, "-o", profile, "--json"))
                 for case in cases:
                     model, window, depth = case
                     print(f"round {round_number + 1}: {model.name} {window} % depth {depth}", file=sys.stderr)

@@ -17,25 +17,25 @@ pub struct Probe {
     pub depth: usize,
     /// How to read.
     pub backend: Backend,
-    /// About how many bytes to read in all.
+    /// About how many bytes to measure. The queue is kept full meanwhile, so they should be many times those that are in flight.
     pub bytes: u64,
     /// About how many bytes to read before that, without measuring: a flash that has rested gives more than it can keep up (caches,
     /// throttles that save up credit).
     pub run_in: u64,
-    /// Either part ends after this time, however much it has read: slow flash is given up early.
+    /// Either part ends with the first read that ends after this time, however much it has read: slow flash is given up early.
     pub at_most: Nanos,
 }
 
 /// What was measured.
 #[derive(Debug, Clone)]
 pub struct ReadRate {
-    /// Bytes per second, from the first submission to the last completion.
+    /// Bytes per second, with the queue full from beginning to end.
     pub bytes_per_s: f64,
     /// The median time of one read, as its submitter sees it.
     pub latency: Nanos,
     /// The time of every read.
     pub latencies: Histogram,
-    /// How many bytes were read.
+    /// How many bytes were measured.
     pub bytes: u64,
     /// In what time.
     pub time: Nanos,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::figures::{Band, Metric};
 use crate::size::Size;
 
-/// Which edge of a band is looked at.
+/// Which edge of a band is looked at: of a profile's figures, or of a simulation's, where each figure has the edge that is worst for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edge {

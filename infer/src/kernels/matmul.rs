@@ -146,7 +146,10 @@ fn one_token(isa: Isa, parts: &[Part<'_>], acts: &Activations, sink: Sink<'_>, b
     for (i, part) in parts.iter().enumerate() {
         let (begin, end) = (start, start + part.bytes.len());
         start = end;
-        if end <= from || begin >= to {
+        if begin >= to {
+            break;
+        }
+        if end <= from {
             continue;
         }
         let (rows, row_bytes) = (part.rows(), part.row_bytes());

@@ -141,7 +141,7 @@ impl Pool {
     ///
     /// # Panics
     ///
-    /// Like [`Pool::run`].
+    /// Like [`Pool::run`]; the other threads do all tasks first.
     pub fn run_shares(&self, tasks: usize, work: &(dyn Fn(Turn) + Sync)) {
         /// More threads than this have no share of their own.
         const MOST: usize = 32;

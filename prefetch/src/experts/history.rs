@@ -122,6 +122,8 @@ impl History {
 
     fn compare(&mut self, layer: usize, chosen: usize) {
         let present = self.row(self.first, layer);
+        // What is not remembered can be common to nobody.
+        let chosen = chosen.min(self.most).max(1);
         self.present.fill(false);
         for &expert in &self.chosen[present * self.most..][..self.counts[present] as usize] {
             self.present[expert as usize] = true;
