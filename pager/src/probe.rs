@@ -1,5 +1,6 @@
 //! How fast flash is, at the request size and depth that the pager will use, through the very same storage.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use crate::clock::{Clock, Nanos};
@@ -70,17 +71,23 @@ pub enum ProbeError {
     },
 }
 
-/// Measures how fast `files` can be read. The places are spread evenly over all files, in an order without a pattern
-/// that readahead could guess, each once before any comes again.
+/// How much memory there is at least, so that it is in huge pages, as a pager's window is: in small ones a read has a piece for
+/// each 4 KiB, and behind a hypervisor the pieces cost as much as the flash.
+const ROOM: usize = 16 << 20;
+
+/// Measures how fast `files` can be read, into a ring of twice as many frames as reads are in flight, as a pager does that
+/// streams. The places are spread evenly over all files, in an order without a pattern that readahead could guess, each once
+/// before any comes again.
 pub fn measure_read_rate(files: &[PathBuf], probe: &Probe, clock: &impl Clock) -> Result<ReadRate, ProbeError> {
     let read_len = probe.read_len.max(1).next_multiple_of(ALIGN as u32);
-    let window = Window::new(read_len as usize, probe.depth.max(1))?;
+    let window = Window::new(read_len as usize, (2 * probe.depth).max(ROOM / read_len as usize).max(2))?;
     let (mut storage, choice) = storage::open(files, &window, probe.depth.max(1), probe.backend)?;
     let places = Places::new(&lengths(files)?, read_len).ok_or(ProbeError::TooShort { read_len })?;
     let reads = (probe.bytes / u64::from(read_len)).max(1);
     let run_in = probe.run_in / u64::from(read_len);
-    let (frames, _) = window.into_frames();
-    let in_flight = vec![Flight::default(); frames.len()];
+    let (mut frames, _) = window.into_frames();
+    frames.truncate((2 * probe.depth).max(2));
+    let (in_flight, frames) = (vec![Flight::default(); frames.len()], VecDeque::from(frames));
     let run = Run { places, read_len, reads, run_in, at_most: probe.at_most, clock, in_flight };
     let (time, latencies) = run.drive(&mut storage, frames).map_err(|(flight, source)| ProbeError::Read {
         file: files[flight.file.index()].clone(),
@@ -167,15 +174,15 @@ impl<C: Clock> Run<'_, C> {
     fn drive(
         mut self,
         storage: &mut impl Storage,
-        mut frames: Vec<Frame>,
+        mut frames: VecDeque<Frame>,
     ) -> Result<(Nanos, Histogram), (Flight, ReadFault)> {
         let mut latencies = Histogram::default();
-        let mut done: Vec<Done> = Vec::with_capacity(frames.len());
+        let mut done: Vec<Done> = Vec::with_capacity(storage.depth());
         let (mut next, mut ended, mut start) = (0, 0, self.clock.now());
         let mut running_in = self.run_in > 0;
         let time = loop {
             while storage.in_flight() < storage.depth()
-                && let Some(frame) = frames.pop()
+                && let Some(frame) = frames.pop_front()
             {
                 storage.submit(self.read(next, frame));
                 next += 1;
@@ -185,7 +192,7 @@ impl<C: Clock> Run<'_, C> {
             for Done { frame, result, .. } in done.drain(..) {
                 let flight = self.in_flight[frame.id().index()];
                 result.map_err(|fault| (flight, fault))?;
-                frames.push(frame);
+                frames.push_back(frame);
                 ended += 1;
                 if !running_in && latencies.count() < self.reads {
                     latencies.record(now - flight.since);

@@ -59,9 +59,7 @@ fn seconds(options: &Options, ty: TensorType, rows: usize, tokens: usize) -> f64
     let len = (rows * row).next_multiple_of(2 << 20);
     let Ok(window) = Window::new(len, 1) else { return f64::INFINITY };
     let (mut frames, _) = window.into_frames();
-    // Small half-precision scales and any quants: 0x10 is a tiny normal in the high byte of each.
-    let bytes = frames[0].bytes_mut();
-    bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = if i % 2 == 1 { 0x10 } else { i as u8 });
+    fill(ty, frames[0].bytes_mut());
     let bytes = &frames[0].bytes()[..rows * row];
     let x: Vec<f32> = (0..tokens * COLS).map(|i| (i as f32 * 0.37).sin()).collect();
     let mut out = vec![0.0; tokens * rows];
@@ -78,6 +76,16 @@ fn seconds(options: &Options, ty: TensorType, rows: usize, tokens: usize) -> f64
     };
     time(0);
     median((0..REPEATS).map(time).collect())
+}
+
+/// Weights of small scales and any quants. No product may be subnormal, which many processors are slow with.
+fn fill(ty: TensorType, bytes: &mut [u8]) {
+    // A tiny normal in the high byte of each half-precision number.
+    bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = if i % 2 == 1 { 0x10 } else { i as u8 });
+    if ty == TensorType::MXFP4 {
+        // Its scale is a byte: the exponent of 2, as in a float.
+        bytes.chunks_mut(ty.block_bytes()).for_each(|block| block[0] = 0x70);
+    }
 }
 
 /// A small model, which is decoded with all of it in memory: what its steps take besides its weights is what is left.
