@@ -89,7 +89,8 @@ def main():
     mean = statistics.mean(abs(e) for e in errors)
     worst = max(errors, key=abs)
     machine = describe_machine()
-    fits = ", ".join(f"{100 * probe['fit_mean_error']:.1f} %" for probe in probes)
+    missed = statistics.median(probe["fit_mean_error"] for probe in probes)
+    corrected = statistics.median(probe["corrected_mean_error"] for probe in probes)
     command = " ".join(pathlib.Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:])
     flash = f"{arguments.flash}/s, a loop device" if arguments.flash else "the disk, at its own rate"
     lines = [
@@ -100,7 +101,7 @@ def main():
         f"Command: `benches/predict.py {command}`",
         "",
         f"Mean error {100 * mean:.1f} %, largest {100 * worst:+.1f} %; each the median of {arguments.rounds} interleaved rounds.",
-        f"The probes' fits miss their sweeps by {fits} on the mean.",
+        f"The probes' figures miss their sweeps by {100 * missed:.1f} %, with their corrections by {100 * corrected:.1f} % (medians of means).",
         "",
         table(["model", "window", "depth", "measured, tokens/s", "predicted", "error"], rows),
         "",

@@ -62,8 +62,10 @@ pub struct Machine {
     pub step_s: f64,
     /// The profile that was fitted.
     pub profile: Profile,
-    /// How well it meets the points.
-    pub errors: Errors,
+    /// How well its figures meet the points.
+    pub figures: Errors,
+    /// How well it meets them with its correction.
+    pub corrected: Errors,
 }
 
 /// Bytes of memory that are read to measure it: more than caches hold.
@@ -82,7 +84,7 @@ pub fn measure(path: &Path, options: &Options, mut progress: impl FnMut(f64)) ->
     let kernels = kernels::rates(options, |share| progress(0.75 + 0.15 * share));
     let step_s = kernels::step(options, &kernels)?;
     progress(0.95);
-    let (profile, errors) = profile::fitted(&points, memory_bytes_s, &kernels, step_s);
+    let (profile, [figures, corrected]) = profile::fitted(&points, memory_bytes_s, &kernels, step_s);
     progress(1.0);
-    Ok(Machine { points, memory_bytes_s, kernels, step_s, profile, errors })
+    Ok(Machine { points, memory_bytes_s, kernels, step_s, profile, figures, corrected })
 }

@@ -1,6 +1,6 @@
 //! A profile out of what was measured.
 
-use forebay_simulator::fit::{EVALUATIONS, Errors, Parameter, Point, compare, fit};
+use forebay_simulator::fit::{EVALUATIONS, Errors, Parameter, Point, compare, correction, fit};
 use forebay_simulator::flash::FlashProfile;
 use forebay_simulator::profile::{Edge, Figure, Grade, Profile};
 
@@ -22,14 +22,22 @@ const FREE: [Parameter; 8] = [
 /// How far a figure that was measured once may be off, at least, as a share.
 const BAND: f64 = 0.05;
 
-/// The profile of a machine, and how well it meets the points of its flash.
-pub(super) fn fitted(points: &[Point], memory_bytes_s: f64, kernels: &[KernelRate], step_s: f64) -> (Profile, Errors) {
+/// The profile of a machine, and how well it meets the points of its flash: by its figures alone, and with its correction.
+pub(super) fn fitted(
+    points: &[Point],
+    memory_bytes_s: f64,
+    kernels: &[KernelRate],
+    step_s: f64,
+) -> (Profile, [Errors; 2]) {
     let mut profile = Profile::named(LIKE).expect("it comes with the simulator");
     profile.name = "this-machine".to_owned();
     profile.title = "measured by forebay probe".to_owned();
     profile.notes = format!("Power, heat, memory sizes and all that a sweep does not tell are those of {LIKE}.");
     profile.fit = None;
-    let flash = fit(&start(&profile, points), points, &FREE, EVALUATIONS);
+    let mut flash = fit(&start(&profile, points), points, &FREE, EVALUATIONS);
+    let by_figures = compare(&flash, points);
+    flash.correction = correction(&flash, points).expect("a sweep has every depth at every size");
+    profile.correction = flash.correction.clone();
     let errors = compare(&flash, points);
     let band = BAND.max(errors.mean());
     for parameter in FREE {
@@ -49,7 +57,7 @@ pub(super) fn fitted(points: &[Point], memory_bytes_s: f64, kernels: &[KernelRat
         measured(&mut figure, rate.prefill_flop_s / 1e9, BAND);
         profile.compute.prefill_gflop_s.insert(rate.ty, figure);
     }
-    (profile, errors)
+    (profile, [by_figures, errors])
 }
 
 /// What the extremes of the sweep say at once.
@@ -100,8 +108,9 @@ mod tests {
         let sizes = [4 << 10, 64 << 10, 256 << 10, 1 << 20];
         let points: Vec<Point> = sizes.into_iter().flat_map(|size| [1, 2, 4, 8].map(|d| point((size, d)))).collect();
         let kernels = [KernelRate { ty: WeightType::Q4K, decode_bytes_s: 10e9, prefill_flop_s: 300e9 }];
-        let (profile, errors) = fitted(&points, 20e9, &kernels, 12e-6);
-        assert!(errors.mean() < 0.03 && errors.max() < 0.25, "{} {}", errors.mean(), errors.max());
+        let (profile, [by_figures, errors]) = fitted(&points, 20e9, &kernels, 12e-6);
+        assert!(by_figures.mean() < 0.03 && by_figures.max() < 0.25, "{} {}", by_figures.mean(), by_figures.max());
+        assert!(errors.mean() < 0.01 && errors.max() < 0.05, "{} {}", errors.mean(), errors.max());
         let read = Profile::parse(&profile.to_toml(), "this.toml").unwrap();
         let (written, read) = (profile.at(Edge::Nominal), read.at(Edge::Nominal));
         assert_eq!(written, read, "what is written is what is read");

@@ -14,9 +14,9 @@ pub use parameter::Parameter;
 pub use steady::throughput;
 pub use sweep::{Pattern, Point, parse_points};
 
-use crate::flash::FlashProfile;
+use crate::flash::{Correction, FlashProfile};
 use crate::profile::{Edge, Profile};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Simulations of a whole sweep that a fit may use, where its caller has no reason for others.
 pub const EVALUATIONS: usize = 500;
@@ -103,6 +103,25 @@ pub fn fit(start: &FlashProfile, points: &[Point], free: &[Parameter], evaluatio
     };
     let (best, _) = simplex::minimize(&vec![0.0; free.len()], 0.1, evaluations, objective);
     at(&best)
+}
+
+/// What `profile` misses of `points`, each size of which has the same depths: with it, it meets them.
+///
+/// # Errors
+/// When the points are no such grid.
+pub fn correction(profile: &FlashProfile, points: &[Point]) -> Result<Correction, String> {
+    let missed: BTreeMap<(u32, u32), f64> = compare(profile, points)
+        .points
+        .iter()
+        .map(|c| {
+            ((c.point.block_bytes, c.point.depth as u32), Correction::within_bounds(c.simulated_mb_s / c.point.mb_s))
+        })
+        .collect();
+    let sizes: BTreeSet<u32> = missed.keys().map(|(size, _)| *size).collect();
+    let depths: BTreeSet<u32> = missed.keys().map(|(_, depth)| *depth).collect();
+    let row = |size: &u32| depths.iter().filter_map(|depth| missed.get(&(*size, *depth)).copied()).collect();
+    let times = sizes.iter().map(row).collect();
+    Correction::new(&Vec::from_iter(sizes), &Vec::from_iter(depths), times)
 }
 
 /// The errors of points that the fit has not seen: each block size is left out in turn, or each depth where there are less

@@ -26,8 +26,8 @@ pub(super) struct Commands {
     turnaround_bytes: f64,
     /// Bytes that lie in one unit before the next one begins.
     stripe: u64,
-    /// How long a whole transfer takes at a stream's rate.
-    transfer: Nanos,
+    /// How long a whole transfer takes at a stream's rate, in nanoseconds.
+    transfer_ns: f64,
 }
 
 impl Commands {
@@ -46,20 +46,23 @@ impl Commands {
             transfer_bytes: u32::try_from(profile.transfer_bytes).unwrap_or(u32::MAX),
             turnaround_bytes: profile.turnaround_s * profile.link_bytes_s,
             stripe: (profile.sense_bytes as u64).max(512),
-            transfer: nanos(profile.transfer_bytes as f64 / profile.stream_bytes_s * 1e9),
+            transfer_ns: profile.transfer_bytes as f64 / profile.stream_bytes_s * 1e9,
         }
     }
 
-    /// When the bytes of `request`, asked for at `now`, begin to move, with so many requests at the device.
+    /// When the bytes of `request`, asked for at `now`, begin to move, with so many requests at the device; everything on the way
+    /// takes `times` as long as the figures say.
     ///
     /// The transfers of one read are sensed by different units at once and move in their order. The whole read begins
     /// when none of them will have to wait for its unit any more.
     pub(super) fn ready(&mut self, now: Nanos, request: &Request, in_flight: usize, profile: &FlashProfile) -> Nanos {
-        let crowded = 1.0 / profile.depth.share(in_flight);
+        let times = profile.correction.times(request.len, in_flight);
+        let crowded = times / profile.depth.share(in_flight);
         let command_ns = self.command_ns * crowded;
         let slow = self.chance.happens(profile.tail.share);
         let latency_ns = self.latency_ns[usize::from(slow)];
-        let latency = nanos(latency_ns * self.scatter(profile.jitter));
+        let latency = nanos(latency_ns * times * self.scatter(profile.jitter));
+        let transfer = nanos(self.transfer_ns * times);
         let transfers = u64::from(request.len).div_ceil(profile.transfer_bytes).max(1);
         let longest = u64::from(request.len).min(profile.transfer_bytes) as f64;
         let sense = nanos(self.sense_ns * crowded * (longest / self.sense_bytes).min(1.0));
@@ -74,14 +77,15 @@ impl Commands {
             let unit = &mut self.units[unit as usize];
             let begins = self.taken.max(*unit);
             *unit = begins + sense;
-            ready = ready.max(begins + latency - Nanos(self.transfer.0 * i));
+            ready = ready.max(begins + latency - Nanos(transfer.0 * i));
         }
         ready
     }
 
-    /// What moving `bytes` takes of the link, in bytes.
-    pub(super) fn work(&self, bytes: u32) -> f64 {
-        f64::from(bytes) + f64::from(bytes.div_ceil(self.transfer_bytes)) * self.turnaround_bytes
+    /// What moving `bytes` of `request` takes of the link, in bytes.
+    pub(super) fn work(&self, bytes: u32, request: &Request, in_flight: usize, profile: &FlashProfile) -> f64 {
+        let work = f64::from(bytes) + f64::from(bytes.div_ceil(self.transfer_bytes)) * self.turnaround_bytes;
+        work * profile.correction.times(request.len, in_flight)
     }
 
     /// A factor of mean 1.

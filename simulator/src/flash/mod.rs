@@ -10,6 +10,9 @@
 //! 3. **The link** moves all reads that are ready at one rate: each gets its fair share, but no more than one stream can
 //!    take. What is shared shrinks with heat, with bursts of other traffic, and with more requests than are useful.
 //!
+//! Where a profile has a [`Correction`], commands, latency, transfer and the bytes that the link has to move are all multiplied
+//! by it: at a depth that is kept up the throughput is then what was measured.
+//!
 //! A read costs two events however long it is: it is ready, it has ended. All queues of the first two steps are numbers
 //! (requests come in the order of time); the third needs one number for all reads and a heap of their ends.
 //!
@@ -39,6 +42,7 @@
 //! steps ([`Flash::advance`]) changes nothing.
 
 mod commands;
+mod correction;
 mod options;
 mod pace;
 mod parameters;
@@ -46,6 +50,7 @@ mod parameters;
 mod tests;
 mod thermal;
 
+pub use correction::Correction;
 pub use options::{Faults, FlashOptions, IssuingCore, ThermalState};
 pub use parameters::{Background, FlashProfile, Heat, MapCache, Tail, Tier, UsefulDepth};
 pub use thermal::Thermal;
@@ -156,7 +161,7 @@ impl Flash {
         let in_flight = self.pace.in_flight();
         let ready = self.commands.ready(now, &request, in_flight, self.pace.profile());
         let (outcome, bytes, delay) = self.fate(request.len);
-        let bytes = self.commands.work(bytes);
+        let bytes = self.commands.work(bytes, &request, in_flight, self.pace.profile());
         self.submitted += 1;
         let read = Waiting { at: ready + delay, order: self.submitted, id: request.id, bytes, outcome };
         // Of those that come at the same time the last one submitted is the last to come: it goes to the front.

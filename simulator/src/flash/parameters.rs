@@ -1,5 +1,6 @@
 //! What is known of a flash device, as plain numbers.
 
+use super::correction::Correction;
 use super::options::IssuingCore;
 
 /// Flash and its controller, in SI units. A profile at one edge of its bands gives one
@@ -30,6 +31,8 @@ pub struct FlashProfile {
     pub tail: Tail,
     /// Where more requests at once no longer help.
     pub depth: UsefulDepth,
+    /// What reads take beyond all that: none of a device whose figures say all that is known.
+    pub correction: Correction,
     /// The map from logical to physical addresses, of which the controller holds a part.
     pub map: MapCache,
     /// Commands per second when a small core issues them, as a share of `commands_s`.

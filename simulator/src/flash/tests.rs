@@ -8,6 +8,7 @@ const MIB: u32 = 1 << 20;
 /// Round numbers and no chance: 1 GB/s of which a stream gets half, 100 us of latency.
 fn plain() -> FlashProfile {
     FlashProfile {
+        correction: Correction::default(),
         link_bytes_s: 1e9,
         stream_bytes_s: 0.5e9,
         latency_s: 100e-6,
@@ -118,6 +119,19 @@ fn beyond_the_useful_depth_everything_slows_down() {
     let two = at_once(&profile, FlashOptions::default(), 2, 8 * MIB)[1] / 2.0;
     let eight = at_once(&profile, FlashOptions::default(), 8, 8 * MIB)[7] / 8.0;
     assert!(eight > two * 1.2, "{two} {eight}");
+}
+
+#[test]
+fn a_correction_multiplies_every_part_of_a_read() {
+    let correction = Correction::new(&[4096, MIB], &[1, 4], vec![vec![2.0; 2], vec![1.0, 3.0]]).unwrap();
+    let profile = FlashProfile { correction, stream_bytes_s: 1e9, ..plain() };
+    near(&at_once(&profile, FlashOptions::default(), 1, 4096), &[2.0 * (110.0 + 4.096)]);
+    near(&at_once(&profile, FlashOptions::default(), 1, MIB), &[110.0 + 1048.576]);
+    // Kept up, throughput is what the figures say, divided.
+    let sum = |profile: &FlashProfile| at_once(profile, FlashOptions::default(), 64, MIB)[63];
+    assert!(
+        (sum(&profile) / sum(&FlashProfile { correction: Correction::default(), ..profile.clone() }) - 3.0).abs() < 0.1
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub use fields::{ComputeFigures, Field, FitFigures, FlashFigures, HeatFigures, M
 pub use figure::{Domain, Edge, Figure, Grade, Sense};
 
 use crate::fit::Point;
-use crate::flash::{Background, FlashProfile, Heat, MapCache, Tail, Tier, UsefulDepth};
+use crate::flash::{Background, Correction, FlashProfile, Heat, MapCache, Tail, Tier, UsefulDepth};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -46,6 +46,9 @@ pub struct Profile {
     pub power: PowerFigures,
     /// Heat.
     pub heat: HeatFigures,
+    /// What the figures of flash do not say of a device that was measured here.
+    #[serde(default)]
+    pub correction: Correction,
     /// How the figures of flash were fitted; `None` where they were not, or where there is nothing to compare with.
     pub fit: Option<FitFigures>,
     /// What was measured of this device.
@@ -155,6 +158,7 @@ impl Profile {
             jitter: flash.jitter,
             tail: Tail { share: flash.tail_share, times: flash.tail_times },
             depth: UsefulDepth { requests: flash.useful_depth, sag: flash.sag, floor: flash.sag_floor },
+            correction: self.correction.clone(),
             map: MapCache { bytes: flash.map_mib * (1u64 << 20) as f64, miss_times: flash.map_miss_times },
             small_core_share: flash.small_core_share,
             heat: Heat {

@@ -64,6 +64,14 @@ fn a_broken_file_is_named_with_its_line() {
 }
 
 #[test]
+fn a_correction_without_a_shape_is_refused() {
+    let table = "[correction]\nblock_bytes = [4096, 8192]\ndepth = [1]\ntimes = [[1.0]]\n";
+    let line = GOOD.lines().count() + 1;
+    let found = Profile::parse(&format!("{}\n{table}", GOOD.trim_end()), "phone.toml").unwrap_err().to_string();
+    assert_eq!(found, format!("phone.toml:{line}: correction: times must be 2 rows of 1 numbers"));
+}
+
+#[test]
 fn figures_that_do_not_go_together_are_refused() {
     let figure = |x: f64| format!("{{ value = {x}, grade = \"spec\", source = \"s\" }}");
     for (key, x, what) in [
@@ -121,6 +129,8 @@ fn more_than_512_gb_is_twice_as_fast_on_the_iphone_17_pro() {
 fn what_is_written_is_read_again() {
     for mut profile in Profile::all() {
         profile.notes = "a \"quote\", a \\ and\na line".into();
+        profile.correction =
+            Correction::new(&[4096, 65_537], &[1, 3], vec![vec![1.0, 0.1], vec![1.0 / 3.0, 7.0]]).unwrap();
         let text = profile.to_toml();
         let again = Profile::parse(&text, "again.toml").unwrap();
         assert_eq!((&again.notes, &again.fit), (&profile.notes, &profile.fit));

@@ -23,7 +23,15 @@ impl Profile {
             }
             put(&mut out, key, &inline(field.figure));
         }
+        self.put_correction(&mut out);
         out
+    }
+
+    fn put_correction(&self, out: &mut String) {
+        let Some((sizes, depths, times)) = self.correction.rows() else { return };
+        let _ = write!(out, "\n[correction]\nblock_bytes = {sizes:?}\ndepth = {depths:?}\ntimes = [\n");
+        times.iter().for_each(|row| _ = writeln!(out, "  {row:?},"));
+        out.push_str("]\n");
     }
 
     fn put_fit(&self, out: &mut String) {

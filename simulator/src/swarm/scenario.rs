@@ -10,7 +10,8 @@ use forebay_prefetch::{Layout, Lookahead, PolicyKind, SchedulerOptions, Segment,
 use super::dice::Dice;
 use crate::compute::Beside;
 use crate::flash::{
-    Background, Faults, FlashOptions, FlashProfile, Heat, IssuingCore, MapCache, Tail, ThermalState, UsefulDepth,
+    Background, Correction, Faults, FlashOptions, FlashProfile, Heat, IssuingCore, MapCache, Tail, ThermalState,
+    UsefulDepth,
 };
 use crate::profile::WeightType;
 use crate::workload::{Embedding, StepNeed, StepWork, Workload};
@@ -255,6 +256,7 @@ fn profile(dice: &mut Dice) -> FlashProfile {
     let burst_share = dice.between(0.1, 0.9);
     let warm_c = dice.between(26.0, 40.0);
     FlashProfile {
+        correction: Correction::default(),
         link_bytes_s,
         stream_bytes_s: link_bytes_s * dice.between(0.1, 1.0),
         latency_s,
