@@ -17,7 +17,7 @@ use forebay_infer::kernels::{Isa, Pool};
 use forebay_infer::model::{Engine, EngineError, ModelMap, RouteRecorder};
 use forebay_infer::open::{Loaded, OpenError, Options, divide, open_engine};
 use forebay_pager::{
-    Clock, Nanos, Probe, ProbeError, Stats, Storage, SystemClock, Window, WindowError, measure_read_rate,
+    Clock, Nanos, Pattern, Probe, ProbeError, Stats, Storage, SystemClock, Window, WindowError, measure_read_rate,
 };
 use forebay_prefetch::ExpertStats;
 use forebay_prefetch::experts::least_read;
@@ -245,7 +245,8 @@ pub fn flash_rate(
 ) -> Result<f64, MeasureError> {
     let Options { depth, backend, .. } = *options;
     let run_in = bytes / 2;
-    let probe = Probe { read_len: read_len as u32, depth, backend, bytes, run_in, at_most: Nanos(u64::MAX) };
+    let (pattern, at_most) = (Pattern::Random, Nanos(u64::MAX));
+    let probe = Probe { pattern, read_len: read_len as u32, depth, backend, bytes, run_in, at_most };
     Ok(measure_read_rate(files, &probe, clock)?.bytes_per_s)
 }
 

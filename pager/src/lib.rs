@@ -72,7 +72,7 @@ pub use error::{Error, PageDefect};
 pub use ids::{ALIGN, FileId, FrameId, PageId, PageSpec, Span};
 pub use journal::{Digest, Entry, Event, Journal};
 pub use pager::{Class, Lease, Load, PageState, Pager};
-pub use probe::{Probe, ProbeError, ReadRate, measure_read_rate};
+pub use probe::{Pattern, Probe, ProbeError, ReadRate, measure_read_rate};
 pub use stats::{Histogram, Stats};
 pub use storage::{AnyStorage, Backend, Choice, Done, OpenError, Read, ReadFault, Storage, Wait, open};
 pub use window::{Arena, Frame, Scratch, View, Window, WindowError};

@@ -9,9 +9,21 @@ use crate::stats::Histogram;
 use crate::storage::{self, Backend, Choice, Done, OpenError, Read, ReadFault, Storage, Wait};
 use crate::window::{Frame, Window, WindowError};
 
+/// Where reads are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Pattern {
+    /// Anywhere: spread evenly over all files, in an order that no readahead guesses.
+    #[default]
+    Random,
+    /// Each behind the one before.
+    Sequential,
+}
+
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
+    /// Where the reads are.
+    pub pattern: Pattern,
     /// The length of each read; rounded up to a multiple of [`ALIGN`].
     pub read_len: u32,
     /// How many reads are kept in flight.
@@ -76,13 +88,12 @@ pub enum ProbeError {
 const ROOM: usize = 16 << 20;
 
 /// Measures how fast `files` can be read, into a ring of twice as many frames as reads are in flight, as a pager does that
-/// streams. The places are spread evenly over all files, in an order without a pattern that readahead could guess, each once
-/// before any comes again.
+/// streams. Each place of the files comes once before any comes again.
 pub fn measure_read_rate(files: &[PathBuf], probe: &Probe, clock: &impl Clock) -> Result<ReadRate, ProbeError> {
     let read_len = probe.read_len.max(1).next_multiple_of(ALIGN as u32);
     let window = Window::new(read_len as usize, (2 * probe.depth).max(ROOM / read_len as usize).max(2))?;
     let (mut storage, choice) = storage::open(files, &window, probe.depth.max(1), probe.backend)?;
-    let places = Places::new(&lengths(files)?, read_len).ok_or(ProbeError::TooShort { read_len })?;
+    let places = Places::new(&lengths(files)?, read_len, probe.pattern).ok_or(ProbeError::TooShort { read_len })?;
     let reads = (probe.bytes / u64::from(read_len)).max(1);
     let run_in = probe.run_in / u64::from(read_len);
     let (mut frames, _) = window.into_frames();
@@ -113,21 +124,24 @@ struct Places {
     /// For each file, the number of its first place; then the number of all.
     first: Vec<u64>,
     read_len: u64,
-    /// Prime to the number of places, so that a walk by it meets each place once; near the golden ratio of it, so that
-    /// any part of the walk is spread evenly.
+    /// Prime to the number of places, so that a walk by it meets each place once. Of reads anywhere it is near the golden ratio
+    /// of that number, so that any part of the walk is spread evenly.
     stride: u64,
 }
 
 impl Places {
-    fn new(lengths: &[u64], read_len: u32) -> Option<Places> {
+    fn new(lengths: &[u64], read_len: u32, pattern: Pattern) -> Option<Places> {
         let read_len = u64::from(read_len);
         let mut first = vec![0];
         for len in lengths {
             first.push(first[first.len() - 1] + len / read_len);
         }
         let count = *first.last()?;
-        let golden = (count as f64 * 0.618_033_988_749_895) as u64;
-        let stride = (golden.max(1)..).find(|&stride| gcd(stride, count) == 1)?;
+        let least = match pattern {
+            Pattern::Random => ((count as f64 * 0.618_033_988_749_895) as u64).max(1),
+            Pattern::Sequential => 1,
+        };
+        let stride = (least..).find(|&stride| gcd(stride, count) == 1)?;
         (count > 0).then_some(Places { first, read_len, stride })
     }
 
@@ -225,13 +239,20 @@ mod tests {
 
     #[test]
     fn a_walk_meets_every_place_once() {
-        let places = Places::new(&[8192 * 5 + 1, 100, 8192 * 12], 8192).unwrap();
+        let places = Places::new(&[8192 * 5 + 1, 100, 8192 * 12], 8192, Pattern::Random).unwrap();
         let mut met: Vec<_> = (0..17).map(|i| places.get(i)).collect();
         assert_eq!(met[0], places.get(17), "then it starts again");
         met.sort();
         met.dedup();
         assert_eq!(met.len(), 17);
         assert!(met.iter().all(|(file, offset)| *offset < [40_960, 0, 98_304][file.index()]));
-        assert!(Places::new(&[100], 8192).is_none());
+        assert!(Places::new(&[100], 8192, Pattern::Random).is_none());
+    }
+
+    #[test]
+    fn in_sequence_each_place_is_behind_the_one_before() {
+        let places = Places::new(&[8192 * 2 + 1, 8192], 8192, Pattern::Sequential).unwrap();
+        let walk: Vec<_> = (0..4).map(|i| places.get(i)).collect();
+        assert_eq!(walk, [(FileId(0), 0), (FileId(0), 8192), (FileId(1), 0), (FileId(0), 0)]);
     }
 }

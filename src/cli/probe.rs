@@ -4,7 +4,7 @@
 use std::num::NonZero;
 
 use forebay::probe::{Machine, Options, measure};
-use forebay::simulator::fit::Comparison;
+use forebay::simulator::fit::{Comparison, Errors};
 use serde::Serialize;
 
 use super::args::ProbeArgs;
@@ -18,7 +18,12 @@ struct Report {
     fit_max_error: f64,
     corrected_mean_error: f64,
     corrected_max_error: f64,
+    sequential_mean_error: f64,
+    sequential_max_error: f64,
+    /// Of random reads, by the figures alone.
     points: Vec<Row>,
+    /// Of sequential reads, with the correction.
+    sequential: Vec<Row>,
     kernels: Vec<Kernel>,
 }
 
@@ -29,6 +34,18 @@ struct Row {
     mb_s: f64,
     fitted_mb_s: f64,
     error: f64,
+}
+
+impl Row {
+    fn new(c: &Comparison) -> Self {
+        Row {
+            block_bytes: c.point.block_bytes,
+            depth: c.point.depth,
+            mb_s: c.point.mb_s,
+            fitted_mb_s: c.simulated_mb_s,
+            error: c.error(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -59,21 +76,19 @@ pub(crate) fn probe(args: ProbeArgs) -> Result<(), Failure> {
 }
 
 fn report(machine: &Machine) -> Report {
-    let row = |c: &Comparison| Row {
-        block_bytes: c.point.block_bytes,
-        depth: c.point.depth,
-        mb_s: c.point.mb_s,
-        fitted_mb_s: c.simulated_mb_s,
-        error: c.error(),
-    };
+    let rows = |errors: &Errors| errors.points.iter().map(Row::new).collect();
+    let fit = &machine.fit;
     Report {
         memory_gb_s: machine.memory_bytes_s / 1e9,
         step_us: machine.step_s * 1e6,
-        fit_mean_error: machine.figures.mean(),
-        fit_max_error: machine.figures.max(),
-        corrected_mean_error: machine.corrected.mean(),
-        corrected_max_error: machine.corrected.max(),
-        points: machine.figures.points.iter().map(row).collect(),
+        fit_mean_error: fit.figures.mean(),
+        fit_max_error: fit.figures.max(),
+        corrected_mean_error: fit.corrected.mean(),
+        corrected_max_error: fit.corrected.max(),
+        sequential_mean_error: fit.sequential.mean(),
+        sequential_max_error: fit.sequential.max(),
+        points: rows(&fit.figures),
+        sequential: rows(&fit.sequential),
         kernels: machine
             .kernels
             .iter()
@@ -89,11 +104,10 @@ fn report(machine: &Machine) -> Report {
 /// Characters of the longest bar of the curve.
 const BAR: usize = 40;
 
-fn table(report: &Report) -> Result<(), Failure> {
-    let most = report.points.iter().map(|row| row.mb_s).fold(0.0, f64::max);
+/// A line for each size and depth; the longest bar stands for `most`.
+fn curve(rows: &[Row], most: f64) -> Result<(), Failure> {
     let mut size = 0;
-    show::line(&format!("{:>10}{:>7}{:>11}{:>11}{:>9}", "read", "depth", "MB/s", "fitted", "error"))?;
-    for row in &report.points {
+    for row in rows {
         if size != row.block_bytes {
             size = row.block_bytes;
             show::line("")?;
@@ -108,13 +122,25 @@ fn table(report: &Report) -> Result<(), Failure> {
             100.0 * row.error
         ))?;
     }
+    Ok(())
+}
+
+fn table(report: &Report) -> Result<(), Failure> {
+    let most = report.points.iter().chain(&report.sequential).map(|row| row.mb_s).fold(0.0, f64::max);
+    show::line(&format!("{:>10}{:>7}{:>11}{:>11}{:>9}", "random", "depth", "MB/s", "fitted", "error"))?;
+    curve(&report.points, most)?;
+    show::line(&format!("\n{:>10}{:>7}{:>11}{:>11}{:>9}", "sequential", "depth", "MB/s", "corrected", "error"))?;
+    curve(&report.sequential, most)?;
     show::line("")?;
     show::line(&format!(
-        "the figures are off by {:.1} % on the mean, by {:.1} % at most; with the correction that is kept beside them by {:.1} and {:.1} %",
+        "the figures are off by {:.1} % on the mean, by {:.1} % at most; with the correction that is kept beside them by {:.1} and {:.1} %; \
+         sequential reads, of which they know nothing, are off by {:.1} and {:.1} %",
         100.0 * report.fit_mean_error,
         100.0 * report.fit_max_error,
         100.0 * report.corrected_mean_error,
-        100.0 * report.corrected_max_error
+        100.0 * report.corrected_max_error,
+        100.0 * report.sequential_mean_error,
+        100.0 * report.sequential_max_error
     ))?;
     show::line(&format!(
         "memory {:.1} GB/s; a step of a model takes {:.0} us besides its weights",

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use forebay_pager::{Nanos, Probe, SystemClock, measure_read_rate};
-use forebay_simulator::fit::{Pattern, Point};
+use forebay_pager::{Nanos, Pattern, Probe, SystemClock, measure_read_rate};
+use forebay_simulator::fit::Point;
 use forebay_simulator::flash::ThermalState;
 use tempfile::NamedTempFile;
 
@@ -18,6 +18,9 @@ use crate::measure::median;
 const SIZES: [u32; 8] = [4 << 10, 16 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 4 << 20];
 /// Reads in flight.
 const DEPTHS: [usize; 6] = [1, 2, 4, 8, 16, 32];
+/// The same of reads that come one behind the other: enough to say whether the flash cares.
+const SEQUENTIAL_SIZES: [u32; 3] = [64 << 10, 256 << 10, 1 << 20];
+const SEQUENTIAL_DEPTHS: [usize; 3] = [1, 2, 8];
 /// Bytes of a file that is made to be read.
 const MADE: u64 = 1 << 30;
 /// The least that a file must have.
@@ -75,26 +78,37 @@ fn write(file: &mut File, mut progress: impl FnMut(u64)) -> std::io::Result<()> 
     file.sync_all()
 }
 
+/// What is measured, in this order.
+fn grid() -> Vec<(Pattern, u32, usize)> {
+    let of = |pattern, sizes: &[u32], depths: &[usize]| {
+        let at = |&size: &u32| depths.iter().map(move |&depth| (pattern, size, depth));
+        sizes.iter().flat_map(at).collect::<Vec<_>>()
+    };
+    let mut grid = of(Pattern::Random, &SIZES, &DEPTHS);
+    grid.extend(of(Pattern::Sequential, &SEQUENTIAL_SIZES, &SEQUENTIAL_DEPTHS));
+    grid
+}
+
 /// Every size at every depth, round after round; the medians.
 pub(super) fn sweep(path: &Path, options: &Options, mut progress: impl FnMut(f64)) -> Result<Vec<Point>, MachineError> {
-    let grid: Vec<(u32, usize)> = SIZES.iter().flat_map(|&size| DEPTHS.map(|depth| (size, depth))).collect();
+    let grid = grid();
     let mut rates = vec![Vec::new(); grid.len()];
     let clock = SystemClock::new();
     let _awake = Awake::new(options.threads.get() - 1);
     for round in 0..options.rounds {
-        for (i, &(size, depth)) in grid.iter().enumerate() {
+        for (i, &(pattern, size, depth)) in grid.iter().enumerate() {
             let backend = options.backend;
-            let probe = Probe { read_len: size, depth, backend, bytes: BYTES, run_in: RUN_IN, at_most: TIME };
+            let probe = Probe { pattern, read_len: size, depth, backend, bytes: BYTES, run_in: RUN_IN, at_most: TIME };
             rates[i].push(measure_read_rate(&[path.to_owned()], &probe, &clock)?.bytes_per_s);
             progress((round as f64 + i as f64 / grid.len() as f64) / f64::from(options.rounds));
         }
     }
-    let point = |(&(block_bytes, depth), rates): (&(u32, usize), Vec<f64>)| Point {
+    let point = |(&(pattern, block_bytes, depth), rates): (&(Pattern, u32, usize), Vec<f64>)| Point {
         block_bytes,
         depth,
         mb_s: median(rates) / 1e6,
         state: ThermalState::Cold,
-        pattern: Pattern::Random,
+        pattern,
         source: "forebay probe".to_owned(),
     };
     Ok(grid.iter().zip(rates).map(point).collect())

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use forebay_infer::kernels::Isa;
 use forebay_infer::open::OpenError;
 use forebay_pager::{Backend, ProbeError, WindowError};
-use forebay_simulator::fit::{Errors, Point};
+use forebay_simulator::fit::Point;
 use forebay_simulator::profile::Profile;
 
 pub use kernels::KernelRate;
+pub use profile::Fit;
 
 use crate::measure::{MeasureError, memory_rate};
 
@@ -62,10 +63,8 @@ pub struct Machine {
     pub step_s: f64,
     /// The profile that was fitted.
     pub profile: Profile,
-    /// How well its figures meet the points.
-    pub figures: Errors,
-    /// How well it meets them with its correction.
-    pub corrected: Errors,
+    /// How well it meets the points.
+    pub fit: Fit,
 }
 
 /// Bytes of memory that are read to measure it: more than caches hold.
@@ -84,7 +83,7 @@ pub fn measure(path: &Path, options: &Options, mut progress: impl FnMut(f64)) ->
     let kernels = kernels::rates(options, |share| progress(0.75 + 0.15 * share));
     let step_s = kernels::step(options, &kernels)?;
     progress(0.95);
-    let (profile, [figures, corrected]) = profile::fitted(&points, memory_bytes_s, &kernels, step_s);
+    let (profile, fit) = profile::fitted(&points, memory_bytes_s, &kernels, step_s);
     progress(1.0);
-    Ok(Machine { points, memory_bytes_s, kernels, step_s, profile, figures, corrected })
+    Ok(Machine { points, memory_bytes_s, kernels, step_s, profile, fit })
 }

@@ -1,6 +1,6 @@
 //! A profile out of what was measured.
 
-use forebay_simulator::fit::{EVALUATIONS, Errors, Parameter, Point, compare, correction, fit};
+use forebay_simulator::fit::{EVALUATIONS, Errors, Parameter, Pattern, Point, compare, correction, fit};
 use forebay_simulator::flash::FlashProfile;
 use forebay_simulator::profile::{Edge, Figure, Grade, Profile};
 
@@ -22,24 +22,32 @@ const FREE: [Parameter; 8] = [
 /// How far a figure that was measured once may be off, at least, as a share.
 const BAND: f64 = 0.05;
 
-/// The profile of a machine, and how well it meets the points of its flash: by its figures alone, and with its correction.
-pub(super) fn fitted(
-    points: &[Point],
-    memory_bytes_s: f64,
-    kernels: &[KernelRate],
-    step_s: f64,
-) -> (Profile, [Errors; 2]) {
+/// How well a profile meets a sweep.
+#[derive(Debug)]
+pub struct Fit {
+    /// Random reads, by the figures alone.
+    pub figures: Errors,
+    /// Random reads, with the correction.
+    pub corrected: Errors,
+    /// Sequential reads, with the correction: nothing was fitted to them.
+    pub sequential: Errors,
+}
+
+/// The profile of a machine, and how well it meets the points of its flash. It is fitted to random reads, as a pager's are spread
+/// over files and layers.
+pub(super) fn fitted(points: &[Point], memory_bytes_s: f64, kernels: &[KernelRate], step_s: f64) -> (Profile, Fit) {
     let mut profile = Profile::named(LIKE).expect("it comes with the simulator");
     profile.name = "this-machine".to_owned();
     profile.title = "measured by forebay probe".to_owned();
     profile.notes = format!("Power, heat, memory sizes and all that a sweep does not tell are those of {LIKE}.");
     profile.fit = None;
-    let mut flash = fit(&start(&profile, points), points, &FREE, EVALUATIONS);
-    let by_figures = compare(&flash, points);
-    flash.correction = correction(&flash, points).expect("a sweep has every depth at every size");
+    let (random, sequential): (Vec<_>, Vec<_>) = points.iter().cloned().partition(|p| p.pattern == Pattern::Random);
+    let mut flash = fit(&start(&profile, &random), &random, &FREE, EVALUATIONS);
+    let figures = compare(&flash, &random);
+    flash.correction = correction(&flash, &random).expect("a sweep has every depth at every size");
     profile.correction = flash.correction.clone();
-    let errors = compare(&flash, points);
-    let band = BAND.max(errors.mean());
+    let fit = Fit { figures, corrected: compare(&flash, &random), sequential: compare(&flash, &sequential) };
+    let band = BAND.max(fit.corrected.mean());
     for parameter in FREE {
         let value = parameter.get(&flash) / parameter.unit();
         measured(parameter.figure(&mut profile.flash), value, band);
@@ -57,7 +65,7 @@ pub(super) fn fitted(
         measured(&mut figure, rate.prefill_flop_s / 1e9, BAND);
         profile.compute.prefill_gflop_s.insert(rate.ty, figure);
     }
-    (profile, [by_figures, errors])
+    (profile, fit)
 }
 
 /// What the extremes of the sweep say at once.
@@ -92,25 +100,29 @@ fn measured(figure: &mut Figure, value: f64, band: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_simulator::fit::{Pattern, throughput};
+    use forebay_simulator::fit::throughput;
     use forebay_simulator::flash::ThermalState;
     use forebay_simulator::profile::WeightType;
 
     #[test]
     fn a_device_whose_sweep_is_simulated_is_found_again() {
         let known = Profile::named("oneplus-15r").unwrap().at(Edge::Nominal).flash;
-        let point = |(block_bytes, depth): (u32, usize)| {
-            let (state, pattern) = (ThermalState::Cold, Pattern::Random);
+        let point = |pattern, (block_bytes, depth): (u32, usize)| {
+            let state = ThermalState::Cold;
             let mut point = Point { block_bytes, depth, mb_s: 1.0, state, pattern, source: String::new() };
             point.mb_s = throughput(&known, &point) / 1e6;
             point
         };
         let sizes = [4 << 10, 64 << 10, 256 << 10, 1 << 20];
-        let points: Vec<Point> = sizes.into_iter().flat_map(|size| [1, 2, 4, 8].map(|d| point((size, d)))).collect();
+        let random = |size| [1, 2, 4, 8].map(|depth| point(Pattern::Random, (size, depth)));
+        let mut points: Vec<Point> = sizes.into_iter().flat_map(random).collect();
+        points.push(point(Pattern::Sequential, (1 << 20, 4)));
         let kernels = [KernelRate { ty: WeightType::Q4K, decode_bytes_s: 10e9, prefill_flop_s: 300e9 }];
-        let (profile, [by_figures, errors]) = fitted(&points, 20e9, &kernels, 12e-6);
-        assert!(by_figures.mean() < 0.03 && by_figures.max() < 0.25, "{} {}", by_figures.mean(), by_figures.max());
-        assert!(errors.mean() < 0.01 && errors.max() < 0.05, "{} {}", errors.mean(), errors.max());
+        let (profile, fit) = fitted(&points, 20e9, &kernels, 12e-6);
+        for (errors, mean, max) in [(fit.figures, 0.03, 0.25), (fit.corrected, 0.01, 0.05), (fit.sequential, 0.1, 0.1)]
+        {
+            assert!(errors.mean() < mean && errors.max() < max, "{} {}", errors.mean(), errors.max());
+        }
         let read = Profile::parse(&profile.to_toml(), "this.toml").unwrap();
         let (written, read) = (profile.at(Edge::Nominal), read.at(Edge::Nominal));
         assert_eq!(written, read, "what is written is what is read");

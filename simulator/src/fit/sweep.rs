@@ -20,14 +20,7 @@ pub struct Point {
     pub source: String,
 }
 
-/// Where reads are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pattern {
-    /// Anywhere.
-    Random,
-    /// Each behind the one before.
-    Sequential,
-}
+pub use forebay_pager::Pattern;
 
 const COLUMNS: &str = "block_bytes,depth,mb_s,state,pattern,source";
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::file::SourceFile;
 use super::*;
 use crate::testing::ManualClock;
-use crate::{Class, Load, Nanos, PageId, PageSpec, Pager, SystemClock, Window};
+use crate::{Class, Load, Nanos, PageId, PageSpec, Pager, Pattern, Probe, SystemClock, Window};
 
 const BACKENDS: [Backend; 3] = [Backend::Uring, Backend::Pread, Backend::Mmap];
 const FRAME: usize = 16 * ALIGN;
@@ -250,21 +250,24 @@ fn the_read_rate_is_measured_through_any_backend() {
     on_each_file_system(|paths, _| {
         for backend in BACKENDS {
             let at_most = Nanos(u64::MAX);
-            let probe = crate::Probe { read_len: 30_000, depth: 3, backend, bytes: 3 << 20, run_in: 1 << 20, at_most };
-            match crate::measure_read_rate(paths, &probe, &SystemClock::new()) {
-                Ok(rate) => {
-                    assert_eq!((rate.bytes, rate.latencies.count()), (96 * 32_768, 96));
-                    assert!(rate.bytes_per_s > 0.0);
+            for pattern in [Pattern::Random, Pattern::Sequential] {
+                let (bytes, run_in) = (3 << 20, 1 << 20);
+                let probe = Probe { pattern, read_len: 30_000, depth: 3, backend, bytes, run_in, at_most };
+                match crate::measure_read_rate(paths, &probe, &SystemClock::new()) {
+                    Ok(rate) => {
+                        assert_eq!((rate.bytes, rate.latencies.count()), (96 * 32_768, 96));
+                        assert!(rate.bytes_per_s > 0.0);
+                    }
+                    Err(crate::ProbeError::Open(error @ OpenError::Uring { .. })) => eprintln!("SKIPPED: {error}"),
+                    Err(error) => panic!("{error}"),
                 }
-                Err(crate::ProbeError::Open(error @ OpenError::Uring { .. })) => eprintln!("SKIPPED: {error}"),
-                Err(error) => panic!("{error}"),
             }
         }
         // Without any time each part ends with what comes first.
-        let (backend, at_most) = (Backend::Pread, Nanos::ZERO);
-        let probe = crate::Probe { read_len: 4096, depth: 1, backend, bytes: 3 << 20, run_in: 1 << 20, at_most };
+        let (pattern, backend, at_most) = (Pattern::Random, Backend::Pread, Nanos::ZERO);
+        let probe = Probe { pattern, read_len: 4096, depth: 1, backend, bytes: 3 << 20, run_in: 1 << 20, at_most };
         assert_eq!(crate::measure_read_rate(paths, &probe, &SystemClock::new()).unwrap().bytes, 4096);
-        let probe = crate::Probe { read_len: 2 << 20, depth: 3, backend, bytes: 1, run_in: 0, at_most };
+        let probe = Probe { read_len: 2 << 20, depth: 3, bytes: 1, run_in: 0, ..probe };
         let error = crate::measure_read_rate(paths, &probe, &SystemClock::new()).unwrap_err();
         assert_eq!(error.to_string(), "no file is as long as one read of 2097152 bytes");
     });
