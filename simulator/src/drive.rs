@@ -115,8 +115,7 @@ impl<S: Storage, C: Clock, R: Router> Driver<S, C, R> {
 
     fn dense(&mut self, step: StepId, tokens: usize) -> Result<(), SchedulerError> {
         self.scheduler.begin_step(step);
-        let most = self.scheduler.at_once();
-        while self.scheduler.next_batch(most, &mut self.batch)? {
+        while self.scheduler.next_batch(MOST_AT_ONCE, &mut self.batch)? {
             self.batch.sort_unstable_by_key(Lease::page);
             self.scheduler.worked(self.batch.iter().map(Lease::page), tokens);
             self.scheduler.finish_batch(&mut self.batch);

@@ -159,8 +159,7 @@ impl<S: Storage, C: Clock> Weights<S, C> {
         stride: usize,
     ) -> Result<(), SchedulerError> {
         self.scheduler.begin_step(step);
-        let most = self.scheduler.at_once();
-        while self.scheduler.next_batch(most, &mut self.batch)? {
+        while self.scheduler.next_batch(MOST_AT_ONCE, &mut self.batch)? {
             // In the order of the plan, so that pages that follow one another are multiplied as one.
             self.batch.sort_unstable_by_key(|lease| lease.page());
             let parts = |lease| parts_of(&self.layout, &self.shapes, lease, stride);

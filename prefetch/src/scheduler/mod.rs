@@ -38,10 +38,13 @@ use crate::layout::Layout;
 use crate::plan::{Need, Pass, Plan, Step, StepId};
 use crate::policy::{AnyPolicy, ClockSweep, Forecast, Lfu, Lru, Policy, PolicyKind, Position, ResidentExperts, Use};
 
-/// Pages that are handed out together, at most, when everything is resident: enough to make the price of handing out vanish.
+/// Pages that are handed out together, at most: enough to make the price of handing out vanish.
 pub const MOST_AT_ONCE: usize = 16;
 /// The same while streaming: few, so that the flash's queue is looked after often.
 const AT_ONCE_STREAMING: usize = 4;
+/// The same while the flash has all the reads that it takes: it is what a run waits for, and some flash ends many reads at
+/// once. Then it is idle until somebody comes.
+const AT_ONCE_QUEUE_FULL: usize = 1;
 
 /// How the scheduler decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,7 +272,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         }
     }
 
-    /// The next pages to compute: at least one and at most `most`, moved into `batch`, which must be empty.
+    /// The next pages to compute: at least one, and at most `most` and [`MOST_AT_ONCE`], moved into `batch`, which must be empty.
     /// Waits for the flash only when nothing is ready. `false` when the step is complete.
     ///
     /// # Errors
@@ -283,7 +286,7 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
             self.take_in()?;
             self.pump();
             if !self.ready.is_empty() {
-                let keep = self.ready.len().saturating_sub(most.max(1));
+                let keep = self.ready.len().saturating_sub(most.clamp(1, self.at_once()));
                 batch.extend(self.ready.drain(keep..));
                 return Ok(true);
             }
@@ -313,9 +316,15 @@ impl<S: Storage, C: Clock> Scheduler<S, C> {
         self.pager.frames() < self.pager.page_count() || self.pager.in_flight() > 0
     }
 
-    /// How many pages are best asked for with [`Scheduler::next_batch`].
-    pub fn at_once(&self) -> usize {
-        if self.streaming() { AT_ONCE_STREAMING } else { MOST_AT_ONCE }
+    /// How many pages are best handed out together.
+    fn at_once(&self) -> usize {
+        if !self.streaming() {
+            MOST_AT_ONCE
+        } else if self.pager.in_flight() < self.pager.depth() {
+            AT_ONCE_STREAMING
+        } else {
+            AT_ONCE_QUEUE_FULL
+        }
     }
 
     /// Drops what an abandoned step still holds (a read failed in its middle, or the caller stopped early). Nothing is demanded

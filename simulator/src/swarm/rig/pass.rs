@@ -73,7 +73,7 @@ impl Rig<'_> {
         self.audit.begin_step(step);
         self.scheduler.begin_step(step);
         self.went()?;
-        let most = if self.dice.happens(0.5) { self.scheduler.at_once() } else { self.dice.within(0..=20) };
+        let most = if self.dice.happens(0.5) { MOST_AT_ONCE } else { self.dice.within(0..=20) };
         while self.scheduler.next_batch(most, &mut self.batch)? {
             self.check_batch()?;
             self.went()?;
