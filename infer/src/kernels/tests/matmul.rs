@@ -88,6 +88,40 @@ fn a_token_alone_and_in_a_batch_gives_the_same_bits() {
 }
 
 #[test]
+fn one_token_meets_rows_of_any_length_and_number_in_parts_that_lie_apart() {
+    let mut random = Random(10);
+    for ty in types().filter(|ty| ty.block_len() > 1) {
+        // Around the rows and the blocks that kernels take at a time.
+        for blocks in [1, 7, 8, 15, 18, 24, 31, 33] {
+            for rows in [7, 8, 15, 16, 24, 33] {
+                let cols = blocks * ty.block_len();
+                let painting = PAINTS[random.below(PAINTS.len())];
+                let bytes = paint(ty, rows * blocks, painting, &mut random);
+                let mut x = random.floats(cols);
+                if random.byte() < 60 {
+                    x.iter_mut().for_each(|x| *x = if *x < 0.0 { -127.0 } else { 127.0 });
+                }
+                let portable = product(1, Isa::Portable, ty, cols, &bytes, &x);
+                let (first, second) = bytes.split_at(bytes.len() / rows * (rows - rows / 3));
+                for isa in vector_levels() {
+                    let whole = product(1, isa, ty, cols, &bytes, &x);
+                    assert_eq!(bits(&whole), bits(&portable), "{isa} {ty} {rows} x {cols}, {painting:?}");
+                    // Each part in memory of its own.
+                    let (second, first) = (second.to_vec(), first.to_vec());
+                    let part = Part { ty, cols, bytes: &first, head: 0, first_out: 0 };
+                    let then = Part { bytes: &second, first_out: rows - rows / 3, ..part };
+                    let (mut out, mut panels) = (vec![7.0; rows + 1], Panels::new(isa, 2, cols));
+                    let acts = prepared(isa, &x, cols, ty);
+                    matmul(&pool(2), isa, &[part, then], &acts, &mut panels, &mut out, rows);
+                    assert_eq!(bits(&out[..rows]), bits(&portable), "{isa} {ty} {rows} x {cols} in parts");
+                    assert_eq!(out[rows], 7.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn each_head_meets_its_own_rows() {
     let mut random = Random(8);
     for ty in types() {

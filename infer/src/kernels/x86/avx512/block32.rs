@@ -5,12 +5,13 @@ use std::arch::x86_64::*;
 
 use bytemuck::{cast_ref, cast_slice};
 
+use super::transpose::columns;
 use super::vector::*;
 use crate::kernels::activations::{Q8, WEAVE, woven};
 use crate::kernels::matmul::{Sink, TILE};
 use crate::kernels::panel::PANEL;
 use crate::kernels::x86::avx2::Vector32;
-use crate::kernels::x86::avx2::vector::{AHEAD, load_floats as load_8_floats, prefetch, prefetch_bytes, tree8};
+use crate::kernels::x86::avx2::vector::{load_floats as load_8_floats, prefetch, tree8};
 
 /// Blocks of 32 in long vectors.
 pub(in crate::kernels) trait Wide32: Vector32 {
@@ -49,34 +50,37 @@ pub(super) fn rows<B: Wide32>(rows: &[B], per_row: usize, tokens: &[Q8<'_>], sin
     }
 }
 
-/// Sixteen rows and one token, where a row is no whole weaves: the lanes are one block of each row, and no lane is idle.
+/// Sixteen rows and one token, where a row is no whole weaves. What is left of the rows behind their weaves is met by sixteen
+/// rows at a time: the lanes are one block of each, and no lane is idle.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn sixteen_rows<B: Wide32>(rows: &[B], per_row: usize, token: &Q8<'_>) -> [f32; PANEL] {
-    let quants: &[[i8; 4]] = cast_slice(token.quants);
-    let (scales, scaled_sums) = (token.scales.as_flattened(), token.scaled_sums.as_flattened());
-    let mut acc = [_mm512_setzero_ps(); 8];
-    for b in 0..per_row {
-        let mut blocks = [&rows[b]; PANEL];
-        for (r, block) in blocks.iter_mut().enumerate() {
-            *block = &rows[r * per_row + b];
+    // Of these lengths the compiler knows that they suffice.
+    let rows: [&[B]; PANEL] = std::array::from_fn(|r| &rows[r * per_row..][..per_row]);
+    let mut lanes = [_mm256_setzero_ps(); PANEL];
+    for (row, lanes) in rows.iter().zip(&mut lanes) {
+        prefetch(*row);
+        for (w, blocks) in row.as_chunks::<WEAVE>().0.iter().enumerate() {
+            weave::<B, 1>(blocks, w, std::array::from_ref(token), std::array::from_mut(lanes));
         }
-        // The next sixteen rows follow these: as much of them as is used up here.
-        let ahead =
-            std::ptr::from_ref(&rows[0]).wrapping_add(per_row.max(AHEAD / size_of::<B>() / PANEL) * PANEL + b * PANEL);
-        prefetch_bytes(ahead.cast(), PANEL * size_of::<B>());
+    }
+    let mut acc = columns(&lanes);
+    let (quants, sums): (&[[i8; 4]], _) = (cast_slice(token.quants), token.sums.as_flattened());
+    let (scales, scaled_sums) = (token.scales.as_flattened(), token.scaled_sums.as_flattened());
+    for b in per_row / WEAVE * WEAVE..per_row {
+        let blocks = rows.map(|row| &row[b]);
         // SAFETY: this function is compiled for the features.
-        let (bytes, planes) = unsafe { (B::bytes_16(&blocks), [B::scales(&blocks[..8]), B::scales(&blocks[8..])]) };
-        let mut sums = _mm512_set1_epi32(-i32::from(B::OFFSET) * token.sums.as_flattened()[b]);
+        let (bytes, halves) = unsafe { (B::bytes_16(&blocks), [B::scales(&blocks[..8]), B::scales(&blocks[8..])]) };
+        let mut sums = _mm512_set1_epi32(-i32::from(B::OFFSET) * sums[b]);
         for (k, bytes) in bytes.into_iter().enumerate() {
-            let four = _mm512_set1_epi32(i32::from_le_bytes(quants[woven(b, k)].map(|q| q as u8)));
+            let four = _mm512_set1_epi32(bytemuck::cast(quants[woven(b, k)]));
             sums = _mm512_dpbusd_epi32(sums, bytes, four);
         }
-        let scale = _mm512_mul_ps(join_floats(planes[0].0, planes[1].0), _mm512_set1_ps(scales[b]));
+        let scale = _mm512_mul_ps(join_floats(halves[0].0, halves[1].0), _mm512_set1_ps(scales[b]));
         let acc = &mut acc[b % 8];
         *acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, *acc);
         if B::HAS_MIN {
-            let mins = join_floats(planes[0].1, planes[1].1);
+            let mins = join_floats(halves[0].1, halves[1].1);
             *acc = _mm512_fmadd_ps(mins, _mm512_set1_ps(scaled_sums[b]), *acc);
         }
     }
