@@ -2,7 +2,7 @@
 
 use super::activations::{Q8, Q8K};
 use super::formats::{Float, Format32, Format256};
-use super::matmul::Sink;
+use super::matmul::{Following, Sink};
 use super::portable;
 use super::quantize::{self, RowQ8, RowQ8K};
 
@@ -13,8 +13,15 @@ pub(super) trait Level: Copy + Sync {
         portable::rows32(rows, per_row, tokens, sink);
     }
 
-    /// See [`portable::rows256`]. The rows of `following` lie behind these and come next, if any are known to: they may be asked for.
-    fn rows256<B: Format256>(self, rows: &[B], _following: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+    /// See [`portable::rows256`]. What is `following` comes next and may be asked for.
+    fn rows256<B: Format256>(
+        self,
+        rows: &[B],
+        _following: Following<'_, B>,
+        per_row: usize,
+        tokens: &[Q8K<'_>],
+        sink: Sink<'_>,
+    ) {
         portable::rows256(rows, per_row, tokens, sink);
     }
 

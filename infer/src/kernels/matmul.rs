@@ -133,7 +133,7 @@ pub fn matmul(
         if begin < end {
             // No other task has these rows: the pieces of a run are disjoint, and so are the parts.
             let sink = Sink { out, stride, first: run[0].first_out + begin, rows: end - begin };
-            Piece { isa, run, rows: begin..end, following: 0, acts, scratch, sink }.multiply(run[0].ty);
+            Piece { isa, run, rows: begin..end, following: 0, then: &[], acts, scratch, sink }.multiply(run[0].ty);
         }
     });
 }
@@ -161,14 +161,13 @@ fn one_token(isa: Isa, parts: &[Part<'_>], acts: &Activations, sink: Sink<'_>, b
         if !turn.follows && begin <= from {
             expect(isa, part, first);
         }
-        // A kernel at the end of a part cannot ask for the beginning of the next.
-        if let (true, true, Some(next)) = (last == rows, end < share, parts.get(i + 1)) {
-            expect(isa, next, 0);
-        }
+        // Of the part behind this one what is of the same share.
+        let then =
+            parts.get(i + 1).map_or(&[][..], |next| &next.bytes[..next.bytes.len().min(share.saturating_sub(end))]);
         // No other task has these rows.
         let sink = Sink { first: part.first_out + first, rows: last - first, ..sink };
         let (run, following) = (std::slice::from_ref(part), at(share) - last);
-        Piece { isa, run, rows: first..last, following, acts, scratch: &mut [], sink }.multiply(part.ty);
+        Piece { isa, run, rows: first..last, following, then, acts, scratch: &mut [], sink }.multiply(part.ty);
     }
 }
 
@@ -233,8 +232,17 @@ struct Stretch<'a, B> {
     /// The number of the first of them in the piece.
     first: usize,
     rows: &'a [B],
-    /// The rows behind these that the same thread is going to meet next.
-    following: &'a [B],
+    /// What the same thread is going to meet next.
+    following: Following<'a, B>,
+}
+
+/// What a thread is going to meet behind some rows, as far as is known: kernels may ask for it.
+#[derive(Clone, Copy)]
+pub(super) struct Following<'a, B> {
+    /// The rows that lie behind these.
+    pub(super) rows: &'a [B],
+    /// What comes after those and lies elsewhere.
+    pub(super) then: &'a [u8],
 }
 
 /// Some rows of one type, to be multiplied with all tokens by one thread.
@@ -245,6 +253,8 @@ struct Piece<'a> {
     rows: Range<usize>,
     /// How many rows behind these the same thread is going to meet next.
     following: usize,
+    /// What it is going to meet after those, which lies elsewhere.
+    then: &'a [u8],
     acts: &'a Activations,
     scratch: &'a mut [Line],
     sink: Sink<'a>,
@@ -289,7 +299,7 @@ impl<'a> Piece<'a> {
             (from < to).then(|| Stretch {
                 first: from - self.rows.start,
                 rows: cast_slice(&part.bytes[bytes(from)..bytes(to)]),
-                following: cast_slice(&part.bytes[bytes(to)..bytes(ahead)]),
+                following: Following { rows: cast_slice(&part.bytes[bytes(to)..bytes(ahead)]), then: self.then },
             })
         })
     }
@@ -300,10 +310,21 @@ impl<'a> Piece<'a> {
         for stretch in self.stretches() {
             for first in (0..tokens).step_by(TILE) {
                 let len = TILE.min(tokens - first);
+                if len == 1 {
+                    rows(&stretch, &[view(first_input + first)], self.sink.skip_rows(stretch.first).skip_tokens(first));
+                    continue;
+                }
                 // Beyond the tile's length the last token again.
                 let views: [V; TILE] = std::array::from_fn(|t| view(first_input + first + t.min(len - 1)));
                 rows(&stretch, &views[..len], self.sink.skip_rows(stretch.first).skip_tokens(first));
             }
+        }
+    }
+
+    /// Asks for what comes next and lies elsewhere, before the last rows here: for kernels that do not do so themselves.
+    fn expect_then<B>(&self, stretch: &Stretch<'_, B>) {
+        if stretch.following.rows.is_empty() && !self.then.is_empty() {
+            with_level!(self.isa, level => level.expect_rows(self.then, self.run[0].row_bytes()));
         }
     }
 
@@ -313,6 +334,7 @@ impl<'a> Piece<'a> {
             Arrangement::Rows => self.each_tile(
                 |input| self.acts.q8(input),
                 |stretch, tokens, sink| {
+                    self.expect_then(stretch);
                     with_level!(self.isa, level => level.rows32::<B>(stretch.rows, per_row, tokens, sink));
                 },
             ),
@@ -352,6 +374,7 @@ impl<'a> Piece<'a> {
         self.each_tile(
             |input| self.acts.float(input),
             |stretch, tokens, sink| {
+                self.expect_then(stretch);
                 with_level!(self.isa, level => level.rows_of_floats::<E>(stretch.rows, cols, tokens, sink));
             },
         );

@@ -11,7 +11,7 @@ use super::formats::{Float, Format32, Format256};
 use super::gemm::{Gemm, Product};
 use super::isa::{Dotprod, I8mm, Neon};
 use super::level::Level;
-use super::matmul::Sink;
+use super::matmul::{Following, Sink};
 use super::panel::{Order, PANEL, Panel32, Panel256};
 use super::quantize::{RowQ8, RowQ8K};
 use super::tile::{Tile32, Tile256};
@@ -49,11 +49,14 @@ macro_rules! level {
             fn rows256<B: Format256>(
                 self,
                 rows: &[B],
-                _following: &[B],
+                following: Following<'_, B>,
                 per_row: usize,
                 tokens: &[Q8K<'_>],
                 sink: Sink<'_>,
             ) {
+                if following.rows.is_empty() {
+                    self.expect_rows(following.then, per_row * size_of::<B>());
+                }
                 let $level = self;
                 // SAFETY: the token proves the features.
                 unsafe { block256::rows($dot, rows, per_row, tokens, sink) }

@@ -9,7 +9,7 @@ use crate::kernels::activations::{Q8, Q8K};
 use crate::kernels::formats::{Float, Format32, Format256};
 use crate::kernels::isa::Avx2;
 use crate::kernels::level::Level;
-use crate::kernels::matmul::Sink;
+use crate::kernels::matmul::{Following, Sink};
 use crate::kernels::quantize::{RowQ8, RowQ8K};
 
 pub(super) mod block256;
@@ -30,7 +30,17 @@ impl Level for Avx2 {
         unsafe { block32::rows(rows, per_row, tokens, sink) }
     }
 
-    fn rows256<B: Format256>(self, rows: &[B], _following: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+    fn rows256<B: Format256>(
+        self,
+        rows: &[B],
+        following: Following<'_, B>,
+        per_row: usize,
+        tokens: &[Q8K<'_>],
+        sink: Sink<'_>,
+    ) {
+        if following.rows.is_empty() {
+            self.expect_rows(following.then, per_row * size_of::<B>());
+        }
         // SAFETY: the token proves the features.
         unsafe { block256::rows(rows, per_row, tokens, sink) }
     }

@@ -47,7 +47,7 @@ pub(in crate::kernels::x86) fn prefetch_bytes(start: *const i8, len: usize) {
 /// See [`Level::expect_rows`](crate::kernels::level::Level::expect_rows). Kernels take up to eight rows at a time.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn expect_rows(rows: &[u8], row_bytes: usize) {
-    prefetch_bytes(rows.as_ptr().cast(), rows.len().min(AHEAD.max(8 * row_bytes)));
+    prefetch_bytes(rows.as_ptr().cast(), rows.len().min(AHEAD.next_multiple_of(8 * row_bytes)));
 }
 
 /// Loads 8 floats.

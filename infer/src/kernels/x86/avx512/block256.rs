@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::vector::{dpwssd, fold, load};
 use crate::kernels::activations::Q8K;
-use crate::kernels::matmul::Sink;
+use crate::kernels::matmul::{Following, Sink};
 use crate::kernels::x86::avx2::block256::{OPERAND, Operand, Vector256};
 use crate::kernels::x86::avx2::vector::{AHEAD, prefetch, prefetch_bytes, store_floats, sums_of_8, tree8};
 use crate::kernels::x86::avx2::vector::{halves, load as load_32, load_floats as load_8_floats};
@@ -43,16 +43,15 @@ pub(in crate::kernels) trait Wide256: Vector256 {
     /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
     unsafe fn factors(&self) -> __m512i;
 
-    /// The dot products of eight rows of `per_row` blocks with a token. What lies at `end` and beyond is not asked for in
-    /// advance: another thread may have it.
+    /// The dot products of eight rows of `per_row` blocks with a token.
     ///
     /// # Safety
     ///
     /// - The caller is compiled for AVX-512 F, BW, VL and VNNI.
     #[inline(always)]
-    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, end: *const Self) -> [f32; 8] {
+    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, ahead: Ahead) -> [f32; 8] {
         // SAFETY: contract.
-        unsafe { eight_rows(rows, per_row, token, end) }
+        unsafe { eight_rows(rows, per_row, token, ahead) }
     }
 
     /// The sums of the products of four neighbours, which must fit 16 bits; or the pairs of which they are the sums.
@@ -69,13 +68,20 @@ pub(in crate::kernels) trait Wide256: Vector256 {
 
 /// See [`portable::rows256`](crate::kernels::portable::rows256).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn rows<B: Wide256>(rows: &[B], following: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+pub(super) fn rows<B: Wide256>(
+    rows: &[B],
+    following: Following<'_, B>,
+    per_row: usize,
+    tokens: &[Q8K<'_>],
+    sink: Sink<'_>,
+) {
     if let [token] = tokens {
-        let end = if following.is_empty() { rows.as_ptr_range().end } else { following.as_ptr_range().end };
         let (eights, rest) = rows.split_at(rows.len() / (8 * per_row) * 8 * per_row);
-        for (i, rows) in eights.chunks_exact(8 * per_row).enumerate() {
+        for (i, here) in eights.chunks_exact(8 * per_row).enumerate() {
+            let behind = rows.len() - i * here.len() + following.rows.len();
+            let ahead = Ahead::of(here, behind * size_of::<B>(), following.then);
             // SAFETY: this function is compiled for the features.
-            let values = unsafe { B::eight_rows(rows, per_row, token, end) };
+            let values = unsafe { B::eight_rows(here, per_row, token, ahead) };
             for (r, value) in values.into_iter().enumerate() {
                 sink.put(i * 8 + r, 0, value);
             }
@@ -101,13 +107,15 @@ pub(super) fn rows<B: Wide256>(rows: &[B], following: &[B], per_row: usize, toke
 /// a vector: see [`Wide256::eight_rows`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn eight_rows<B: Wide256>(rows: &[B], per_row: usize, token: &Q8K<'_>, end: *const B) -> [f32; 8] {
+pub(super) fn eight_rows<B: Wide256>(rows: &[B], per_row: usize, token: &Q8K<'_>, ahead: Ahead) -> [f32; 8] {
+    let rows = split_eight(rows, per_row);
     let mut acc = [_mm256_setzero_ps(); 8];
     for b in 0..per_row {
-        let blocks = eight_blocks(rows, per_row, b, end);
+        let blocks = rows.map(|row| &row[b]);
         let operand = [Operand::of(token, b)];
         let (mut sums, mut min_sums) = ([_mm256_setzero_si256(); 8], [_mm256_setzero_si256(); 8]);
         for (r, block) in blocks.into_iter().enumerate() {
+            ahead.of_block(block);
             // SAFETY: this function is compiled for the features.
             ([sums[r]], [min_sums[r]]) = unsafe { (products(block, &operand), block.mins(&operand)) };
         }
@@ -123,21 +131,39 @@ pub(super) fn eight_rows<B: Wide256>(rows: &[B], per_row: usize, token: &Q8K<'_>
     trees(&acc)
 }
 
-/// Block `b` of each of eight rows. The blocks that as many rows further on follow are asked for, up to `end`: within these
-/// rows the next bytes are another row's, which has come by already.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn eight_blocks<B>(rows: &[B], per_row: usize, b: usize, end: *const B) -> [&B; 8] {
-    let ahead = (8 * per_row * size_of::<B>()).max(AHEAD);
-    let mut blocks = [&rows[b]; 8];
-    for (r, block) in blocks.iter_mut().enumerate() {
-        *block = &rows[r * per_row + b];
-        let next = std::ptr::from_ref(*block).wrapping_byte_add(ahead);
-        if next < end {
-            prefetch_bytes(next.cast(), size_of::<B>());
+/// Eight rows one by one, all of a length that the compiler knows.
+#[inline(always)]
+pub(super) fn split_eight<B>(rows: &[B], per_row: usize) -> [&[B]; 8] {
+    std::array::from_fn(|r| &rows[r * per_row..][..per_row])
+}
+
+/// How far from some rows what is asked for in advance lies, in bytes.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Ahead(usize);
+
+impl Ahead {
+    /// For eight rows, of which on `len` bytes follow one another, and behind these come those of `then`. A whole number of times
+    /// as far as the rows reach: within these the next bytes are another row's, which has come by already. What lies
+    /// behind all of it is not asked for: another thread may have it.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn of<B>(rows: &[B], len: usize, then: &[u8]) -> Self {
+        let far = AHEAD.next_multiple_of(size_of_val(rows));
+        match far.checked_sub(len) {
+            None => Self(far),
+            Some(at) if at < then.len() => Self(then[at..].as_ptr().addr().wrapping_sub(rows.as_ptr().addr())),
+            // To ask for what is at hand costs little.
+            Some(_) => Self(0),
         }
     }
-    blocks
+
+    /// Asks for as much as a block, so far from this one. Block by block, between the products: all that eight rows want at
+    /// once would hold up the loads of this side of it.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn of_block<B>(self, block: &B) {
+        prefetch_bytes(std::ptr::from_ref(block).cast::<i8>().wrapping_add(self.0), size_of::<B>());
+    }
 }
 
 /// The trees of accumulators whose lanes are rows.

@@ -7,7 +7,7 @@ use crate::kernels::formats::{Float, Format32, Format256};
 use crate::kernels::gemm::{Gemm, Product};
 use crate::kernels::isa::Avx512Vnni;
 use crate::kernels::level::Level;
-use crate::kernels::matmul::Sink;
+use crate::kernels::matmul::{Following, Sink};
 use crate::kernels::panel::{Order, PANEL, Panel32, Panel256};
 use crate::kernels::quantize::{RowQ8, RowQ8K};
 use crate::kernels::tile::{TILE, Tile32, Tile256, Woven32};
@@ -38,7 +38,14 @@ impl Level for Avx512Vnni {
         unsafe { block32::rows(rows, per_row, tokens, sink) }
     }
 
-    fn rows256<B: Format256>(self, rows: &[B], following: &[B], per_row: usize, tokens: &[Q8K<'_>], sink: Sink<'_>) {
+    fn rows256<B: Format256>(
+        self,
+        rows: &[B],
+        following: Following<'_, B>,
+        per_row: usize,
+        tokens: &[Q8K<'_>],
+        sink: Sink<'_>,
+    ) {
         // SAFETY: the token proves the features.
         unsafe { block256::rows(rows, following, per_row, tokens, sink) }
     }

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::block256::{Wide256, eight_blocks, trees};
+use super::block256::{Ahead, Wide256, split_eight, trees};
 use super::vector::*;
 use crate::kernels::activations::Q8K;
 use crate::kernels::blocks::Q6_K;
@@ -16,21 +16,22 @@ const OFFSET: i8 = 32;
 /// See [`block256::eight_rows`](super::block256::eight_rows).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn eight_rows(rows: &[Q6_K], per_row: usize, token: &Q8K<'_>, end: *const Q6_K) -> [f32; 8] {
+pub(super) fn eight_rows(rows: &[Q6_K], per_row: usize, token: &Q8K<'_>, ahead: Ahead) -> [f32; 8] {
+    let rows = split_eight(rows, per_row);
     let mut acc = [_mm256_setzero_ps(); 8];
     for b in 0..per_row {
-        let blocks = eight_blocks(rows, per_row, b, end);
+        let blocks = rows.map(|row| &row[b]);
         let operand = Operand::of(&token.quants[b]);
         // Block by block: in a loop the compiler leaves the sums in memory.
         let sums = sums_of_16(&[
-            product(blocks[0], &operand),
-            product(blocks[1], &operand),
-            product(blocks[2], &operand),
-            product(blocks[3], &operand),
-            product(blocks[4], &operand),
-            product(blocks[5], &operand),
-            product(blocks[6], &operand),
-            product(blocks[7], &operand),
+            product(blocks[0], &operand, ahead),
+            product(blocks[1], &operand, ahead),
+            product(blocks[2], &operand, ahead),
+            product(blocks[3], &operand, ahead),
+            product(blocks[4], &operand, ahead),
+            product(blocks[5], &operand, ahead),
+            product(blocks[6], &operand, ahead),
+            product(blocks[7], &operand, ahead),
         ]);
         let d = _mm256_set1_ps(token.scales.as_flattened()[b]);
         let scales = _mm256_mul_ps(halves(&blocks, |block| block.halves().0), d);
@@ -66,7 +67,8 @@ impl Operand {
 /// 16 integers whose sum is the sum over the sub-blocks of sub-scale times sum of products.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn product(block: &Q6_K, Operand { activations, biases }: &Operand) -> __m512i {
+fn product(block: &Q6_K, Operand { activations, biases }: &Operand, ahead: Ahead) -> __m512i {
+    ahead.of_block(block);
     // SAFETY: this function is compiled for the features.
     let quarters = unsafe { block.quarters() };
     let four = |i: usize| _mm512_dpbusd_epi32(biases[i], quarters[i], activations[i]);

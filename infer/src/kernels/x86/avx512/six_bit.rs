@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::block256::{Wide256, eight_blocks, trees};
+use super::block256::{Ahead, Wide256, split_eight, trees};
 use super::vector::*;
 use crate::kernels::activations::Q8K;
 use crate::kernels::blocks::{Q4_K, Q5_K};
@@ -30,13 +30,14 @@ impl SixBit for Q5_K {
 /// See [`block256::eight_rows`](super::block256::eight_rows).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn eight_rows<B: SixBit>(rows: &[B], per_row: usize, token: &Q8K<'_>, end: *const B) -> [f32; 8] {
+pub(super) fn eight_rows<B: SixBit>(rows: &[B], per_row: usize, token: &Q8K<'_>, ahead: Ahead) -> [f32; 8] {
+    let rows = split_eight(rows, per_row);
     let mut acc = [_mm256_setzero_ps(); 8];
     for b in 0..per_row {
-        let blocks = eight_blocks(rows, per_row, b, end);
+        let blocks = rows.map(|row| &row[b]);
         let heads = [heads(&blocks[..4]), heads(&blocks[4..])];
         let factors = heads.map(|heads| sub_scales_and_mins(heads));
-        let sums = products(&blocks, &factors, &token.quants[b]);
+        let sums = products(&blocks, &factors, &token.quants[b], ahead);
         let min_sums = min_sums(&factors, &token.sums32[b]);
         let d = _mm256_set1_ps(token.scales.as_flattened()[b]);
         let (scales, mins) = scales(&heads);
@@ -84,26 +85,27 @@ fn sub_scales_and_mins(heads: __m512i) -> __m512i {
 /// For each block the sum over the sub-blocks of sub-scale times sum of products.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn products<B: SixBit>(blocks: &[&B; 8], factors: &[__m512i; 2], quants: &[i8; 256]) -> __m256i {
+fn products<B: SixBit>(blocks: &[&B; 8], factors: &[__m512i; 2], quants: &[i8; 256], ahead: Ahead) -> __m256i {
     let [a, b, c, d, e, f, g, h] = *blocks;
     let [first, last] = *factors;
     // Block by block: in a loop the compiler leaves the sums in memory and looks up which quarter is next.
     sums_of_16(&[
-        product::<B, 0b00_00_00_00>(a, first, quants),
-        product::<B, 0b01_01_01_01>(b, first, quants),
-        product::<B, 0b10_10_10_10>(c, first, quants),
-        product::<B, 0b11_11_11_11>(d, first, quants),
-        product::<B, 0b00_00_00_00>(e, last, quants),
-        product::<B, 0b01_01_01_01>(f, last, quants),
-        product::<B, 0b10_10_10_10>(g, last, quants),
-        product::<B, 0b11_11_11_11>(h, last, quants),
+        product::<B, 0b00_00_00_00>(a, first, quants, ahead),
+        product::<B, 0b01_01_01_01>(b, first, quants, ahead),
+        product::<B, 0b10_10_10_10>(c, first, quants, ahead),
+        product::<B, 0b11_11_11_11>(d, first, quants, ahead),
+        product::<B, 0b00_00_00_00>(e, last, quants, ahead),
+        product::<B, 0b01_01_01_01>(f, last, quants, ahead),
+        product::<B, 0b10_10_10_10>(g, last, quants, ahead),
+        product::<B, 0b11_11_11_11>(h, last, quants, ahead),
     ])
 }
 
 /// 16 integers whose sum is that of one block, whose sub-scales are in the quarter of `factors` that `QUARTER` names four times.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn product<B: SixBit, const QUARTER: i32>(block: &B, factors: __m512i, quants: &[i8; 256]) -> __m512i {
+fn product<B: SixBit, const QUARTER: i32>(block: &B, factors: __m512i, quants: &[i8; 256], ahead: Ahead) -> __m512i {
+    ahead.of_block(block);
     let factors = _mm512_shuffle_i32x4::<QUARTER>(factors, factors);
     let activations: &[[i8; 64]; 4] = bytemuck::cast_ref(quants);
     // SAFETY: this function is compiled for the features.

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use bytemuck::cast_ref;
 
-use super::block256::Wide256;
+use super::block256::{Ahead, Wide256};
 use super::vector::*;
 use super::{q6_k, six_bit};
 use crate::kernels::activations::Q8K;
@@ -76,9 +76,9 @@ impl Wide256 for Q4_K {
     }
 
     #[inline(always)]
-    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, end: *const Self) -> [f32; 8] {
+    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, ahead: Ahead) -> [f32; 8] {
         // SAFETY: contract.
-        unsafe { six_bit::eight_rows(rows, per_row, token, end) }
+        unsafe { six_bit::eight_rows(rows, per_row, token, ahead) }
     }
 }
 
@@ -104,9 +104,9 @@ impl Wide256 for Q5_K {
     }
 
     #[inline(always)]
-    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, end: *const Self) -> [f32; 8] {
+    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, ahead: Ahead) -> [f32; 8] {
         // SAFETY: contract.
-        unsafe { six_bit::eight_rows(rows, per_row, token, end) }
+        unsafe { six_bit::eight_rows(rows, per_row, token, ahead) }
     }
 }
 
@@ -135,9 +135,9 @@ impl Wide256 for Q6_K {
     }
 
     #[inline(always)]
-    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, end: *const Self) -> [f32; 8] {
+    unsafe fn eight_rows(rows: &[Self], per_row: usize, token: &Q8K<'_>, ahead: Ahead) -> [f32; 8] {
         // SAFETY: contract.
-        unsafe { q6_k::eight_rows(rows, per_row, token, end) }
+        unsafe { q6_k::eight_rows(rows, per_row, token, ahead) }
     }
 }
 
