@@ -75,4 +75,4 @@ pub use pager::{Class, Lease, Load, PageState, Pager};
 pub use probe::{Pattern, Probe, ProbeError, ReadRate, measure_read_rate};
 pub use stats::{Histogram, Stats};
 pub use storage::{AnyStorage, Backend, Choice, Done, OpenError, Read, ReadFault, Storage, Wait, open};
-pub use window::{Arena, Frame, Scratch, View, Window, WindowError};
+pub use window::{Arena, Frame, Scratch, View, Window, WindowError, prefer_huge_pages};

@@ -18,6 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytemuck::{Pod, Zeroable};
+use forebay_pager::prefer_huge_pages;
 
 use super::Isa;
 use super::blocks::F16;
@@ -216,12 +217,20 @@ impl<E: Stored> Parts<E> {
         let tiles = shape.heads * shape.tiles();
         let scales = if E::SCALED { tiles } else { 0 };
         Self {
-            keys: vec![[E::zeroed(); LANES]; tiles * shape.key_dim],
+            keys: zeros(tiles * shape.key_dim),
             key_scales: vec![[F16::zeroed(); LANES]; scales * shape.key_blocks()],
-            values: vec![[E::zeroed(); LANES]; tiles * shape.stripes() * LANES],
+            values: zeros(tiles * shape.stripes() * LANES),
             value_scales: vec![[F16::zeroed(); LANES]; scales * shape.stripes()],
         }
     }
+}
+
+/// Memory for a long context, which is read like weights: in huge pages, where there are any.
+fn zeros<E: Stored>(len: usize) -> Vec<[E; LANES]> {
+    let mut rows = Vec::with_capacity(len);
+    prefer_huge_pages(rows.spare_capacity_mut());
+    rows.resize(len, [E::zeroed(); LANES]);
+    rows
 }
 
 /// A layer of a [`KvCache`], to read.

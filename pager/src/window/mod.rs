@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::Ordering;
 
-pub use self::arena::Arena;
+pub use self::arena::{Arena, prefer_huge_pages};
 use self::arena::{Layout, MAX_BUFFER, Memory};
 use crate::ids::{ALIGN, FrameId};
 
