@@ -245,8 +245,8 @@ pub fn flash_rate(
 ) -> Result<f64, MeasureError> {
     let Options { depth, backend, .. } = *options;
     let run_in = bytes / 2;
-    let (pattern, at_most) = (Pattern::Random, Nanos(u64::MAX));
-    let probe = Probe { pattern, read_len: read_len as u32, depth, backend, bytes, run_in, at_most };
+    let (pattern, used, at_most) = (Pattern::Random, false, Nanos(u64::MAX));
+    let probe = Probe { pattern, read_len: read_len as u32, depth, used, backend, bytes, run_in, at_most };
     Ok(measure_read_rate(files, &probe, clock)?.bytes_per_s)
 }
 

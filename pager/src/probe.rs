@@ -28,6 +28,9 @@ pub struct Probe {
     pub read_len: u32,
     /// How many reads are kept in flight.
     pub depth: usize,
+    /// Whether what has come is read through by the thread that asks for more, one read at a time, as by a thread that computes
+    /// with it. Meanwhile nobody looks at the queue, and flash and processor share the memory.
+    pub used: bool,
     /// How to read.
     pub backend: Backend,
     /// About how many bytes to measure. The queue is kept full meanwhile, so they should be many times those that are in flight.
@@ -99,7 +102,7 @@ pub fn measure_read_rate(files: &[PathBuf], probe: &Probe, clock: &impl Clock) -
     let (mut frames, _) = window.into_frames();
     frames.truncate((2 * probe.depth).max(2));
     let (in_flight, frames) = (vec![Flight::default(); frames.len()], VecDeque::from(frames));
-    let run = Run { places, read_len, reads, run_in, at_most: probe.at_most, clock, in_flight };
+    let run = Run { places, read_len, reads, run_in, used: probe.used, at_most: probe.at_most, clock, in_flight };
     let (time, latencies) = run.drive(&mut storage, frames).map_err(|(flight, source)| ProbeError::Read {
         file: files[flight.file.index()].clone(),
         offset: flight.offset,
@@ -177,6 +180,7 @@ struct Run<'a, C: Clock> {
     reads: u64,
     /// Reads before those.
     run_in: u64,
+    used: bool,
     at_most: Nanos,
     clock: &'a C,
     /// By frame.
@@ -192,6 +196,8 @@ impl<C: Clock> Run<'_, C> {
     ) -> Result<(Nanos, Histogram), (Flight, ReadFault)> {
         let mut latencies = Histogram::default();
         let mut done: Vec<Done> = Vec::with_capacity(storage.depth());
+        // Come, and not yet used.
+        let mut unused = VecDeque::with_capacity(frames.len());
         let (mut next, mut ended, mut start) = (0, 0, self.clock.now());
         let mut running_in = self.run_in > 0;
         let time = loop {
@@ -201,12 +207,20 @@ impl<C: Clock> Run<'_, C> {
                 storage.submit(self.read(next, frame));
                 next += 1;
             }
-            storage.reap(Wait::One, &mut done);
+            storage.reap(if unused.is_empty() { Wait::One } else { Wait::No }, &mut done);
+            if let Some(frame) = unused.pop_front() {
+                read_through(&frame);
+                frames.push_back(frame);
+            }
             let now = self.clock.now();
             for Done { frame, result, .. } in done.drain(..) {
                 let flight = self.in_flight[frame.id().index()];
                 result.map_err(|fault| (flight, fault))?;
-                frames.push_back(frame);
+                if self.used {
+                    unused.push_back(frame)
+                } else {
+                    frames.push_back(frame)
+                }
                 ended += 1;
                 if !running_in && latencies.count() < self.reads {
                     latencies.record(now - flight.since);
@@ -231,6 +245,11 @@ impl<C: Clock> Run<'_, C> {
         self.in_flight[frame.id().index()] = Flight { file, offset, since: self.clock.now() };
         Read { tag: i, file, offset, len: self.read_len, need: self.read_len, frame }
     }
+}
+
+fn read_through(frame: &Frame) {
+    let words = frame.bytes().chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
+    std::hint::black_box(words.fold(0, |all, word| all ^ word));
 }
 
 #[cfg(test)]

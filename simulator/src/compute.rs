@@ -39,6 +39,8 @@ pub struct Machine {
     pub float_products_s: f64,
     /// What a step takes whatever it does: threads that meet, and small vectors.
     pub step: Nanos,
+    /// What the first page behind a wait takes longer.
+    pub wake: Nanos,
 }
 
 /// What compute takes for one model on one device.
@@ -89,6 +91,11 @@ impl Costs {
         }
     }
 
+    /// What the first page behind a wait takes longer.
+    pub fn wake(&self) -> Nanos {
+        self.machine.wake
+    }
+
     /// The time of a page, by its number, with `tokens` tokens.
     pub fn page_of(&self, page: usize, tokens: u32) -> Nanos {
         let ((bytes, rates), tokens) = (self.pages[page], f64::from(tokens));
@@ -99,7 +106,7 @@ impl Costs {
     /// The time of what a step does besides, for `tokens` tokens behind `position` others.
     pub fn step_of(&self, step: u32, tokens: u32, position: u32) -> Nanos {
         let (beside, tokens, position) = (self.steps[step as usize], f64::from(tokens), f64::from(position));
-        let Machine { memory_bytes_s, float_products_s, step } = self.machine;
+        let Machine { memory_bytes_s, float_products_s, step, .. } = self.machine;
         let limit =
             |positions: f64| if beside.window == 0 { positions } else { positions.min(f64::from(beside.window)) };
         // Of a chunk, each token sees one more than the one before.
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn one_token_is_bound_by_bytes_and_many_by_products() {
-        let machine = Machine { memory_bytes_s: 1e9, float_products_s: 1e9, step: Nanos(10) };
+        let machine = Machine { memory_bytes_s: 1e9, float_products_s: 1e9, step: Nanos(10), wake: Nanos(0) };
         let rates = Rates { stream_bytes_s: 1e9, batch_bytes_s: 8e9 };
         let beside = Beside { kv_bytes: 100, window: 50, pair_products: 1000, token_bytes: 7 };
         let costs = Costs::new(machine, [0.5, 0.25], vec![rates], vec![(4000, 0)], vec![Beside::default(), beside]);

@@ -185,6 +185,7 @@ fn costs_of(workload: &Workload, pages: Vec<(u32, u16)>, device: &Device) -> Cos
         memory_bytes_s: memory,
         float_products_s: compute.prefill_flop_s.of(WeightType::F32) / 2.0,
         step: Nanos::from_secs_f64(compute.step_s),
+        wake: Nanos::from_secs_f64(compute.wake_s),
     };
     let derated = [ThermalState::Warm, ThermalState::Hot].map(|warm| device.heat.compute_share(warm));
     Costs::new(machine, derated, workload.types.iter().map(rates).collect(), pages, workload.beside())

@@ -14,6 +14,7 @@ use super::{Failure, show};
 struct Report {
     memory_gb_s: f64,
     step_us: f64,
+    wake_us: f64,
     fit_mean_error: f64,
     fit_max_error: f64,
     corrected_mean_error: f64,
@@ -81,6 +82,7 @@ fn report(machine: &Machine) -> Report {
     Report {
         memory_gb_s: machine.memory_bytes_s / 1e9,
         step_us: machine.step_s * 1e6,
+        wake_us: machine.wake_s * 1e6,
         fit_mean_error: fit.figures.mean(),
         fit_max_error: fit.figures.max(),
         corrected_mean_error: fit.corrected.mean(),
@@ -143,8 +145,8 @@ fn table(report: &Report) -> Result<(), Failure> {
         100.0 * report.sequential_max_error
     ))?;
     show::line(&format!(
-        "memory {:.1} GB/s; a step of a model takes {:.0} us besides its weights",
-        report.memory_gb_s, report.step_us
+        "memory {:.1} GB/s; a step of a model takes {:.0} us besides its weights, the first page behind a wait {:.0} us longer",
+        report.memory_gb_s, report.step_us, report.wake_us
     ))?;
     show::line("")?;
     show::line(&format!("{:10}{:>16}{:>16}", "weights", "decode GB/s", "prompt GFLOP/s"))?;

@@ -98,7 +98,9 @@ pub(super) fn sweep(path: &Path, options: &Options, mut progress: impl FnMut(f64
     for round in 0..options.rounds {
         for (i, &(pattern, size, depth)) in grid.iter().enumerate() {
             let backend = options.backend;
-            let probe = Probe { pattern, read_len: size, depth, backend, bytes: BYTES, run_in: RUN_IN, at_most: TIME };
+            let used = true; // As in a run.
+            let probe =
+                Probe { pattern, read_len: size, depth, used, backend, bytes: BYTES, run_in: RUN_IN, at_most: TIME };
             rates[i].push(measure_read_rate(&[path.to_owned()], &probe, &clock)?.bytes_per_s);
             progress((round as f64 + i as f64 / grid.len() as f64) / f64::from(options.rounds));
         }

@@ -1,7 +1,7 @@
 //! The kernels: weights of each type with one token and with many, and what a step of a model costs besides.
 
 use forebay_infer::gguf::TensorType;
-use forebay_infer::kernels::{Activations, Formats, Panels, Part, Pool, Width, matmul};
+use forebay_infer::kernels::{Activations, Formats, Isa, Panels, Part, Pool, Width, matmul};
 use forebay_infer::open::Loaded;
 use forebay_infer::synth::{Config, Synthesis};
 use forebay_pager::{Clock as _, SystemClock, Window};
@@ -54,28 +54,47 @@ fn tensor_type(ty: WeightType) -> Option<TensorType> {
 
 /// The time of one product of `rows` rows with `tokens` tokens.
 fn seconds(options: &Options, ty: TensorType, rows: usize, tokens: usize) -> f64 {
-    let row = ty.row_bytes(COLS).expect("a multiple of every block");
+    let bytes = rows * ty.row_bytes(COLS).expect("a multiple of every block");
     // The memory of a window, as weights lie in it.
-    let len = (rows * row).next_multiple_of(2 << 20);
-    let Ok(window) = Window::new(len, 1) else { return f64::INFINITY };
+    let Ok(window) = Window::new(bytes.next_multiple_of(2 << 20), 1) else { return f64::INFINITY };
     let (mut frames, _) = window.into_frames();
     fill(ty, frames[0].bytes_mut());
-    let bytes = &frames[0].bytes()[..rows * row];
-    let x: Vec<f32> = (0..tokens * COLS).map(|i| (i as f32 * 0.37).sin()).collect();
-    let mut out = vec![0.0; tokens * rows];
-    let (pool, isa, formats) = (Pool::new(options.threads), options.isa, Formats::of(ty));
-    let mut activations = Activations::new(tokens, &[Width::one(COLS)], formats);
-    activations.prepare(&pool, isa, &x, COLS, formats);
-    let mut panels = Panels::new(isa, options.threads.get(), COLS);
-    let clock = SystemClock::new();
-    let mut time = |_| {
-        let begin = clock.now();
-        let part = Part { ty, cols: COLS, bytes, head: 0, first_out: 0 };
-        matmul(&pool, isa, &[part], &activations, &mut panels, &mut out, rows);
-        (clock.now() - begin).as_secs_f64()
-    };
+    let mut product = Product::new(options, ty, rows, tokens);
+    let mut time = |_| product.seconds(&frames[0].bytes()[..bytes]);
     time(0);
     median((0..REPEATS).map(time).collect())
+}
+
+/// Rows with tokens, again and again.
+struct Product {
+    ty: TensorType,
+    isa: Isa,
+    pool: Pool,
+    activations: Activations,
+    panels: Panels,
+    rows: usize,
+    out: Vec<f32>,
+}
+
+impl Product {
+    fn new(options: &Options, ty: TensorType, rows: usize, tokens: usize) -> Self {
+        let (pool, isa, formats) = (Pool::new(options.threads), options.isa, Formats::of(ty));
+        let x: Vec<f32> = (0..tokens * COLS).map(|i| (i as f32 * 0.37).sin()).collect();
+        let mut activations = Activations::new(tokens, &[Width::one(COLS)], formats);
+        activations.prepare(&pool, isa, &x, COLS, formats);
+        let panels = Panels::new(isa, options.threads.get(), COLS);
+        Product { ty, isa, pool, activations, panels, rows, out: vec![0.0; tokens * rows] }
+    }
+
+    /// How long the product with the rows in `bytes` takes.
+    fn seconds(&mut self, bytes: &[u8]) -> f64 {
+        let Product { ty, isa, pool, activations, panels, rows, out } = self;
+        let clock = SystemClock::new();
+        let begin = clock.now();
+        let part = Part { ty: *ty, cols: COLS, bytes, head: 0, first_out: 0 };
+        matmul(pool, *isa, &[part], activations, panels, out, *rows);
+        (clock.now() - begin).as_secs_f64()
+    }
 }
 
 /// Weights of small scales and any quants. No product may be subnormal, which many processors are slow with.
@@ -86,6 +105,35 @@ fn fill(ty: TensorType, bytes: &mut [u8]) {
         // Its scale is a byte: the exponent of 2, as in a float.
         bytes.chunks_mut(ty.block_bytes()).for_each(|block| block[0] = 0x70);
     }
+}
+
+/// Bytes of a page, and of all pages: more than caches hold.
+const PAGE: usize = 256 << 10;
+const PAGES: usize = 256;
+/// About what a page takes to come.
+const WAIT: std::time::Duration = std::time::Duration::from_micros(150);
+
+/// What a page takes longer where threads have slept before, in seconds.
+#[expect(clippy::disallowed_methods, reason = "to wait is what is measured")]
+pub(super) fn wake(options: &Options) -> Result<f64, MachineError> {
+    let ty = TensorType::Q4_K;
+    let row = ty.row_bytes(COLS).expect("a multiple of every block");
+    let rows = PAGE / row;
+    let (mut frames, _) = Window::new(PAGE, PAGES)?.into_frames();
+    frames.iter_mut().for_each(|frame| fill(ty, frame.bytes_mut()));
+    let mut product = Product::new(options, ty, rows, 1);
+    let mut time = |wait: bool| {
+        let pages = frames.iter().map(|frame| {
+            if wait {
+                std::thread::sleep(WAIT);
+            }
+            product.seconds(&frame.bytes()[..rows * row])
+        });
+        median(pages.collect())
+    };
+    time(false);
+    let busy = time(false);
+    Ok((time(true) - busy).max(0.0))
 }
 
 /// A small model, which is decoded with all of it in memory: what its steps take besides its weights is what is left.

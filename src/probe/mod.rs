@@ -61,6 +61,8 @@ pub struct Machine {
     pub kernels: Vec<KernelRate>,
     /// What a step of a model takes besides its weights, in seconds.
     pub step_s: f64,
+    /// What the first page behind a wait takes longer, in seconds.
+    pub wake_s: f64,
     /// The profile that was fitted.
     pub profile: Profile,
     /// How well it meets the points.
@@ -82,8 +84,9 @@ pub fn measure(path: &Path, options: &Options, mut progress: impl FnMut(f64)) ->
     progress(0.75);
     let kernels = kernels::rates(options, |share| progress(0.75 + 0.15 * share));
     let step_s = kernels::step(options, &kernels)?;
+    let wake_s = kernels::wake(options)?;
     progress(0.95);
-    let (profile, fit) = profile::fitted(&points, memory_bytes_s, &kernels, step_s);
+    let (profile, fit) = profile::fitted(&points, memory_bytes_s, &kernels, [step_s, wake_s]);
     progress(1.0);
-    Ok(Machine { points, memory_bytes_s, kernels, step_s, profile, fit })
+    Ok(Machine { points, memory_bytes_s, kernels, step_s, wake_s, profile, fit })
 }

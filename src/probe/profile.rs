@@ -35,7 +35,12 @@ pub struct Fit {
 
 /// The profile of a machine, and how well it meets the points of its flash. It is fitted to random reads, as a pager's are spread
 /// over files and layers.
-pub(super) fn fitted(points: &[Point], memory_bytes_s: f64, kernels: &[KernelRate], step_s: f64) -> (Profile, Fit) {
+pub(super) fn fitted(
+    points: &[Point],
+    memory_bytes_s: f64,
+    kernels: &[KernelRate],
+    [step_s, wake_s]: [f64; 2],
+) -> (Profile, Fit) {
     let mut profile = Profile::named(LIKE).expect("it comes with the simulator");
     profile.name = "this-machine".to_owned();
     profile.title = "measured by forebay probe".to_owned();
@@ -55,6 +60,9 @@ pub(super) fn fitted(points: &[Point], memory_bytes_s: f64, kernels: &[KernelRat
     // A device at rest is all that was measured.
     measured(&mut profile.memory.bandwidth_gb_s, memory_bytes_s / 1e9, BAND);
     measured(&mut profile.compute.step_us, (step_s * 1e6).max(0.1), BAND);
+    let mut wake = profile.compute.step_us.clone();
+    measured(&mut wake, (wake_s * 1e6).max(0.1), BAND);
+    profile.compute.wake_us = Some(wake);
     profile.compute.decode_gb_s.clear();
     profile.compute.prefill_gflop_s.clear();
     let like = profile.compute.request_us.clone();
@@ -118,7 +126,7 @@ mod tests {
         let mut points: Vec<Point> = sizes.into_iter().flat_map(random).collect();
         points.push(point(Pattern::Sequential, (1 << 20, 4)));
         let kernels = [KernelRate { ty: WeightType::Q4K, decode_bytes_s: 10e9, prefill_flop_s: 300e9 }];
-        let (profile, fit) = fitted(&points, 20e9, &kernels, 12e-6);
+        let (profile, fit) = fitted(&points, 20e9, &kernels, [12e-6, 30e-6]);
         for (errors, mean, max) in [(fit.figures, 0.03, 0.25), (fit.corrected, 0.01, 0.05), (fit.sequential, 0.1, 0.1)]
         {
             assert!(errors.mean() < mean && errors.max() < max, "{} {}", errors.mean(), errors.max());
@@ -127,6 +135,6 @@ mod tests {
         let (written, read) = (profile.at(Edge::Nominal), read.at(Edge::Nominal));
         assert_eq!(written, read, "what is written is what is read");
         assert_eq!((read.memory.bandwidth_bytes_s, read.compute.decode_bytes_s.of(WeightType::Q6K)), (20e9, 10e9));
-        assert!((read.compute.step_s - 12e-6).abs() < 1e-12);
+        assert!((read.compute.step_s - 12e-6).abs() < 1e-12 && (read.compute.wake_s - 30e-6).abs() < 1e-12);
     }
 }

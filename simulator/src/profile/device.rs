@@ -40,6 +40,8 @@ pub struct Compute {
     pub request_s: f64,
     /// What a step of a model takes besides its weights and the context, in seconds: threads that meet, norms, gates.
     pub step_s: f64,
+    /// What the first page behind a wait takes longer, in seconds: other threads have gone to sleep.
+    pub wake_s: f64,
     /// One token at a time: bytes of weights per second.
     pub decode_bytes_s: Rates,
     /// Many tokens at once: floating-point operations per second, two for each weight and token.

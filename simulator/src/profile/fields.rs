@@ -173,6 +173,9 @@ pub struct ComputeFigures {
     pub request_us: Figure,
     /// What a step of a model takes besides its weights and the context, in microseconds.
     pub step_us: Figure,
+    /// What the first page behind a wait takes longer, in microseconds: other threads have gone to sleep. Nothing where it is not
+    /// stated.
+    pub wake_us: Option<Figure>,
     /// One token at a time, in GB/s of weights (1e9 bytes).
     pub decode_gb_s: BTreeMap<WeightType, Figure>,
     /// Many tokens at once, in GFLOP/s.
@@ -184,6 +187,7 @@ impl ComputeFigures {
         let field = |name, figure, sense| Field { name, figure, sense, domain: Domain::Positive };
         into.push(field("compute.request_us".into(), &self.request_us, Sense::Cost));
         into.push(field("compute.step_us".into(), &self.step_us, Sense::Cost));
+        into.extend(self.wake_us.iter().map(|figure| field("compute.wake_us".into(), figure, Sense::Cost)));
         for (table, rates) in [("decode_gb_s", &self.decode_gb_s), ("prefill_gflop_s", &self.prefill_gflop_s)] {
             into.extend(rates.iter().map(|(t, figure)| field(format!("compute.{table}.{t}"), figure, Sense::Gain)));
         }

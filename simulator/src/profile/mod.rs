@@ -122,6 +122,7 @@ impl Profile {
             compute: Compute {
                 request_s: self.compute.request_us.at(Sense::Cost, edge) / 1e6,
                 step_s: self.compute.step_us.at(Sense::Cost, edge) / 1e6,
+                wake_s: self.compute.wake_us.as_ref().map_or(0.0, |figure| figure.at(Sense::Cost, edge) / 1e6),
                 decode_bytes_s: rates(&self.compute.decode_gb_s),
                 prefill_flop_s: rates(&self.compute.prefill_gflop_s),
             },

@@ -284,7 +284,7 @@ fn router(scenario: &Scenario) -> AnyRouter {
 }
 
 fn costs(scenario: &Scenario) -> Costs {
-    let machine = Machine { memory_bytes_s: 1e10, float_products_s: 1e10, step: Nanos(5_000) };
+    let machine = Machine { memory_bytes_s: 1e10, float_products_s: 1e10, step: Nanos(5_000), wake: Nanos(2_000) };
     let rate = scenario.compute_bytes_s;
     let rates = vec![Rates { stream_bytes_s: rate, batch_bytes_s: 4.0 * rate }];
     Costs::new(machine, [0.8, 0.5], rates, scenario.workload.pages(&scenario.layout), scenario.workload.beside())

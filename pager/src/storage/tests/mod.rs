@@ -250,9 +250,9 @@ fn the_read_rate_is_measured_through_any_backend() {
     on_each_file_system(|paths, _| {
         for backend in BACKENDS {
             let at_most = Nanos(u64::MAX);
-            for pattern in [Pattern::Random, Pattern::Sequential] {
+            for (pattern, used) in [(Pattern::Random, false), (Pattern::Random, true), (Pattern::Sequential, false)] {
                 let (bytes, run_in) = (3 << 20, 1 << 20);
-                let probe = Probe { pattern, read_len: 30_000, depth: 3, backend, bytes, run_in, at_most };
+                let probe = Probe { pattern, read_len: 30_000, depth: 3, used, backend, bytes, run_in, at_most };
                 match crate::measure_read_rate(paths, &probe, &SystemClock::new()) {
                     Ok(rate) => {
                         assert_eq!((rate.bytes, rate.latencies.count()), (96 * 32_768, 96));
@@ -264,8 +264,9 @@ fn the_read_rate_is_measured_through_any_backend() {
             }
         }
         // Without any time each part ends with what comes first.
-        let (pattern, backend, at_most) = (Pattern::Random, Backend::Pread, Nanos::ZERO);
-        let probe = Probe { pattern, read_len: 4096, depth: 1, backend, bytes: 3 << 20, run_in: 1 << 20, at_most };
+        let (pattern, used, backend, at_most) = (Pattern::Random, true, Backend::Pread, Nanos::ZERO);
+        let probe =
+            Probe { pattern, read_len: 4096, depth: 1, used, backend, bytes: 3 << 20, run_in: 1 << 20, at_most };
         assert_eq!(crate::measure_read_rate(paths, &probe, &SystemClock::new()).unwrap().bytes, 4096);
         let probe = Probe { read_len: 2 << 20, depth: 3, bytes: 1, run_in: 0, ..probe };
         let error = crate::measure_read_rate(paths, &probe, &SystemClock::new()).unwrap_err();
