@@ -207,12 +207,13 @@ impl<C: Clock> Run<'_, C> {
                 storage.submit(self.read(next, frame));
                 next += 1;
             }
-            storage.reap(if unused.is_empty() { Wait::One } else { Wait::No }, &mut done);
             if let Some(frame) = unused.pop_front() {
+                storage.flush();
                 read_through(&frame);
                 frames.push_back(frame);
             }
-            let now = self.clock.now();
+            storage.reap(if unused.is_empty() { Wait::One } else { Wait::No }, &mut done);
+            let (now, before) = (self.clock.now(), ended);
             for Done { frame, result, .. } in done.drain(..) {
                 let flight = self.in_flight[frame.id().index()];
                 result.map_err(|fault| (flight, fault))?;
@@ -225,6 +226,9 @@ impl<C: Clock> Run<'_, C> {
                 if !running_in && latencies.count() < self.reads {
                     latencies.record(now - flight.since);
                 }
+            }
+            if ended == before {
+                continue; // Either part ends with a read.
             }
             let late = now - start >= self.at_most;
             if running_in && (late || ended >= self.run_in) {
