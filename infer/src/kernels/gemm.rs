@@ -150,6 +150,8 @@ macro_rules! with_gemm {
     ($isa:expr, $level:ident => $body:expr, _ => $other:expr) => {
         match $isa {
             #[cfg(target_arch = "x86_64")]
+            $crate::kernels::Isa::Avx2($level) => $body,
+            #[cfg(target_arch = "x86_64")]
             $crate::kernels::Isa::Avx512Vnni($level) => $body,
             #[cfg(target_arch = "aarch64")]
             $crate::kernels::Isa::Dotprod($level) => $body,

@@ -2,8 +2,9 @@
 //!
 //! In a file a row of weights lies on its own, and so it is read in place when one token, or a few, come by. For many tokens
 //! that would mean unpacking each row again and again, and adding up across vectors at the end of each block. So sixteen
-//! rows at a time are unpacked to a *panel* in which the lanes of a vector are the rows: quants as plain signed bytes, a few
-//! of each row at a time, and scales in planes of their own. A panel is made in a thread's own scratch memory, meets
+//! rows at a time are unpacked to a *panel* in which the lanes of a vector are the rows: quants as plain bytes, a few of each
+//! row at a time, and scales in planes of their own. On AVX2, whose products take one operand without signs, that is the
+//! quants where their format can be made unsigned; elsewhere they are signed. A panel is made in a thread's own scratch memory, meets
 //! all tokens, and is forgotten: nothing is kept in memory twice, and streamed weights need no other form on flash.
 //!
 //! The activations come in *tiles* of eight tokens ([`tile`](super::tile)), interleaved likewise.
@@ -52,7 +53,8 @@ pub(super) struct Panel256 {
     pub(super) sub_scales: [Plane<i32>; 16],
     /// As [`Panel32::bias`], for each sub-block.
     pub(super) bias: [Plane<i32>; 16],
-    /// The mins of sub-blocks, two neighbours together; 4 or 8 pairs.
+    /// The mins of sub-blocks, two neighbours together; 4 or 8 pairs. On AVX2, in formats without mins, what making the
+    /// quants unsigned adds.
     pub(super) sub_mins: [Plane<[i16; 2]>; 8],
     pub(super) scales: Plane<f32>,
     pub(super) mins: Plane<f32>,
